@@ -1,17 +1,19 @@
 /*
  * Floating point of the F, D, Zfhmin and Zfa extensions in integer arithmetic.
  *
- * Operands and results are raw IEEE 754 encodings. No function touches the host's floating point, global state or
- * memory other than *fflags, so equal arguments give equal results on every host. This module knows nothing of
- * registers, CSRs, instruction encodings or traps: the caller resolves the rounding mode, boxes and unboxes
- * registers, injects signs, and negates operands for the fused multiply variants (FMSUB, FNMADD, FNMSUB).
+ * Operands and results are raw IEEE 754 encodings. No function touches the host's floating point, global
+ * state or memory other than *fflags, so equal arguments give equal results on every host. This module knows
+ * nothing of registers, CSRs, instruction encodings or traps: the caller resolves the rounding mode, boxes
+ * and unboxes registers, injects signs, and negates operands for the fused multiply variants (FMSUB, FNMADD,
+ * FNMSUB).
  *
- * Rules common to all functions (RISC-V unprivileged specification, "F" version 2.2, NaN generation and subnormal
- * arithmetic):
+ * Rules common to all functions (RISC-V unprivileged specification, "F" version 2.2, NaN generation and
+ * subnormal arithmetic):
  *   - A NaN result is the canonical quiet NaN, whatever the operands' payloads and signs.
  *   - A signalling NaN operand raises NV, unless a function says otherwise.
  *   - Tininess is detected after rounding; UF is raised only for results that are both tiny and inexact.
- *   - `rm` is one of enum fp_rm. Other values are the caller's illegal-instruction case and must not be passed.
+ *   - `rm` is one of enum fp_rm. Other values are the caller's illegal-instruction case and must not be
+ * passed.
  *   - Raised flags are ORed into *fflags; flags already set there are kept.
  */
 #pragma once
@@ -56,8 +58,8 @@ enum fp_class {
 #define FP_F64_NAN UINT64_C(0x7ff8000000000000)
 
 /*
- * NaN boxing ("D", NaN boxing of narrower values): a narrower value sits in the low bits below ones; a register that
- * is not properly boxed reads as the canonical NaN of the narrower format.
+ * NaN boxing ("D", NaN boxing of narrower values): a narrower value sits in the low bits below ones; a
+ * register that is not properly boxed reads as the canonical NaN of the narrower format.
  */
 static inline uint64_t fp_box32(uint32_t value)
 {
@@ -80,9 +82,9 @@ static inline uint16_t fp_unbox16(uint64_t reg)
 }
 
 /*
- * Arithmetic (F/D, computational instructions). fma computes a * b + c with one rounding; infinity times zero raises
- * NV even when c is a quiet NaN. A division of a finite non-zero value by zero raises DZ; the square root of a value
- * below zero raises NV and gives NaN, that of -0 is -0.
+ * Arithmetic (F/D, computational instructions). fma computes a * b + c with one rounding; infinity times zero
+ * raises NV even when c is a quiet NaN. A division of a finite non-zero value by zero raises DZ; the square
+ * root of a value below zero raises NV and gives NaN, that of -0 is -0.
  */
 uint32_t fp_f32_add(uint32_t a, uint32_t b, unsigned rm, uint32_t *fflags);
 uint32_t fp_f32_sub(uint32_t a, uint32_t b, unsigned rm, uint32_t *fflags);
@@ -99,9 +101,9 @@ uint64_t fp_f64_sqrt(uint64_t a, unsigned rm, uint32_t *fflags);
 uint64_t fp_f64_fma(uint64_t a, uint64_t b, uint64_t c, unsigned rm, uint32_t *fflags);
 
 /*
- * Minimum and maximum; -0 is less than +0. min and max (FMIN, FMAX: IEEE 754-2019 minimumNumber, maximumNumber) give
- * the other operand when one is a NaN, and NaN when both are. minm and maxm (Zfa FMINM, FMAXM: minimum, maximum) give
- * NaN when either is one. Both raise NV for a signalling NaN.
+ * Minimum and maximum; -0 is less than +0. min and max (FMIN, FMAX: IEEE 754-2019 minimumNumber,
+ * maximumNumber) give the other operand when one is a NaN, and NaN when both are. minm and maxm (Zfa FMINM,
+ * FMAXM: minimum, maximum) give NaN when either is one. Both raise NV for a signalling NaN.
  */
 uint32_t fp_f32_min(uint32_t a, uint32_t b, uint32_t *fflags);
 uint32_t fp_f32_max(uint32_t a, uint32_t b, uint32_t *fflags);
@@ -114,8 +116,8 @@ uint64_t fp_f64_minm(uint64_t a, uint64_t b, uint32_t *fflags);
 uint64_t fp_f64_maxm(uint64_t a, uint64_t b, uint32_t *fflags);
 
 /*
- * Comparisons; false when either operand is a NaN. eq (FEQ), ltq and leq (Zfa FLTQ, FLEQ) are quiet: only a signalling
- * NaN raises NV. lt and le (FLT, FLE) are signalling: any NaN raises NV.
+ * Comparisons; false when either operand is a NaN. eq (FEQ), ltq and leq (Zfa FLTQ, FLEQ) are quiet: only a
+ * signalling NaN raises NV. lt and le (FLT, FLE) are signalling: any NaN raises NV.
  */
 bool fp_f32_eq(uint32_t a, uint32_t b, uint32_t *fflags);
 bool fp_f32_lt(uint32_t a, uint32_t b, uint32_t *fflags);
@@ -134,8 +136,8 @@ unsigned fp_f32_class(uint32_t a);
 unsigned fp_f64_class(uint64_t a);
 
 /*
- * To integer (F/D, FCVT.int.fmt). A value that after rounding does not fit raises NV alone and gives the nearest
- * representable integer; NaN raises NV and gives the largest one.
+ * To integer (F/D, FCVT.int.fmt). A value that after rounding does not fit raises NV alone and gives the
+ * nearest representable integer; NaN raises NV and gives the largest one.
  */
 int32_t fp_f32_to_i32(uint32_t a, unsigned rm, uint32_t *fflags);
 uint32_t fp_f32_to_u32(uint32_t a, unsigned rm, uint32_t *fflags);
@@ -148,8 +150,8 @@ int64_t fp_f64_to_i64(uint64_t a, unsigned rm, uint32_t *fflags);
 uint64_t fp_f64_to_u64(uint64_t a, unsigned rm, uint32_t *fflags);
 
 /*
- * Zfa FCVTMOD.W.D: a truncated towards zero, modulo 2^32, as a signed integer; 0 for infinities and NaN. Flags are
- * those of fp_f64_to_i32 with FP_RTZ.
+ * Zfa FCVTMOD.W.D: a truncated towards zero, modulo 2^32, as a signed integer; 0 for infinities and NaN.
+ * Flags are those of fp_f64_to_i32 with FP_RTZ.
  */
 int32_t fp_f64_to_i32_mod(uint64_t a, uint32_t *fflags);
 
@@ -173,8 +175,8 @@ uint16_t fp_f64_to_f16(uint64_t a, unsigned rm, uint32_t *fflags);
 uint32_t fp_f64_to_f32(uint64_t a, unsigned rm, uint32_t *fflags);
 
 /*
- * Zfa FROUND and FROUNDNX: to an integral value in the same format; zero results keep the operand's sign. Only
- * roundnx raises NX.
+ * Zfa FROUND and FROUNDNX: to an integral value in the same format; zero results keep the operand's sign.
+ * Only roundnx raises NX.
  */
 uint32_t fp_f32_round(uint32_t a, unsigned rm, uint32_t *fflags);
 uint32_t fp_f32_roundnx(uint32_t a, unsigned rm, uint32_t *fflags);
@@ -182,8 +184,8 @@ uint64_t fp_f64_round(uint64_t a, unsigned rm, uint32_t *fflags);
 uint64_t fp_f64_roundnx(uint64_t a, unsigned rm, uint32_t *fflags);
 
 /*
- * Zfa FLI.S and FLI.D: the constant that the rs1 field selects; index 0..31. (FLI.H belongs to Zfh and Zvfh, not to
- * Zfhmin.)
+ * Zfa FLI.S and FLI.D: the constant that the rs1 field selects; index 0..31. (FLI.H belongs to Zfh and Zvfh,
+ * not to Zfhmin.)
  */
 uint32_t fp_f32_fli(unsigned index);
 uint64_t fp_f64_fli(unsigned index);
