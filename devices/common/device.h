@@ -1,0 +1,97 @@
+/* The device runtime: everything that the device processes have in common (handshake, rings, event loop, reset order, stop). A
+ * device kind supplies a struct device_ops and a main() that calls device_main(). Knows no device type. */
+#pragma once
+
+#include "ipc/channel.h"
+#include "ipc/control.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+
+struct device;
+
+/* A request being served. The input is a private copy or the read-only request arena: it does not change while served. Owned by the
+ * runtime; valid until device_complete(). */
+struct request {
+    uint64_t seq;
+    unsigned queue;
+    const uint8_t *in; /* what the guest wrote: driver-readable bytes */
+    uint32_t in_len;
+    uint8_t *out; /* space for the driver-writable bytes */
+    uint32_t out_cap;
+    void *user; /* the device kind's */
+    struct request *next; /* the device kind's, for its queues */
+    /* runtime-private */
+    uint32_t generation, epoch;
+    uint16_t slot;
+    uint64_t blob_off;
+};
+
+/* What the kind tells about itself after configure(); copied by the runtime. */
+struct device_description {
+    uint32_t virtio_id;
+    uint64_t features;
+    uint8_t config[CHANNEL_MAX_CONFIG];
+    uint32_t config_len;
+    uint32_t selector_len, selector_data, selector_size_at; /* see Describe in control.proto */
+    struct device_config_row {
+        uint32_t selector;
+        uint8_t data[128];
+        uint32_t len;
+    } rows[48];
+    unsigned nrows;
+    struct channel_geometry geometry;
+    uint8_t blob[1024]; /* initial device state */
+    uint32_t blob_len;
+    bool closed;
+    const char *backend;
+    uint64_t latency_ns;
+};
+
+struct device_ops {
+    const char *kind; /* "block", "net", … */
+    size_t size;      /* bytes of the kind's own data, zeroed, at device_data() */
+
+    /* Parses options, takes descriptors out of `fds`, checks the back-end and fills the description. On failure returns negative errno
+     * after device_error(). */
+    int (*configure)(struct device *d, struct device_description *desc);
+    /* The machine runs: start reading from outside. */
+    int (*run)(struct device *d);
+    /* A request; complete it now or later, on the loop's thread. Requests of a queue arrive in submission order. */
+    void (*request)(struct device *d, struct request *r);
+    /* The guest reset the device: called when every earlier request has been completed. May be NULL. */
+    void (*reset)(struct device *d);
+    /* A command from the supervisor: 0 or negative errno, with text for the reply. fds in m may be taken. May be NULL. */
+    int (*command)(struct device *d, const char *verb, struct control_message *m, char *text, size_t textlen);
+    /* The vcpu took events: there is room again. May be NULL. */
+    void (*room)(struct device *d);
+    /* Clean stop: finish what is in flight in the back-end, close it. */
+    void (*stop)(struct device *d);
+};
+
+/* Runs the device process to its end; returns the exit status. argv[1] is the role shown in the command line ("block.vda"). */
+int device_main(int argc, char **argv, const struct device_ops *ops);
+
+void *device_data(struct device *d);
+uv_loop_t *device_loop(struct device *d);
+const char *device_id(const struct device *d);
+uint64_t device_seed(const struct device *d); /* differs by VM seed and device index */
+
+/* Option `key` of the configuration, or NULL; a descriptor that came with it, by name, now owned by the caller, or -1. */
+const char *device_option(const struct device *d, const char *key);
+int device_take_fd(struct device *d, const char *name);
+
+/* Completes a request with `len` bytes in r->out. With `blob` the device's state changes along with it. */
+void device_complete(struct device *d, struct request *r, uint32_t len);
+void device_complete_blob(struct device *d, struct request *r, uint32_t len, const void *blob, uint32_t blob_len);
+
+/* Sends an unsolicited message. -ENOSPC without room (the caller keeps it or drops it with device_dropped()), -EMSGSIZE. */
+int device_event(struct device *d, unsigned queue, const void *data, uint32_t len);
+void device_dropped(struct device *d, uint64_t count);
+
+/* Records why configure() or the back-end failed, as text that names the object; goes to the supervisor. Fatal for the process when
+ * called after the handshake through device_fail(). */
+int device_error(struct device *d, int err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void device_fail(struct device *d, int err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void device_log(struct device *d, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
