@@ -1,0 +1,80 @@
+/*
+ * Encodings of the instructions under test (RISC-V unprivileged specification, instruction set listings).
+ */
+#include "tests/fp/ops.h"
+
+/* Fields common to all: rs1 = rd = 10. */
+#define OP_FP(funct7, rs2, funct3)                                                                           \
+    ((uint32_t)(funct7) << 25 | (uint32_t)(rs2) << 20 | 10 << 15 | (funct3) << 12 | 10 << 7 | 0x53)
+#define FUSED(opcode, fmt)                                                                                   \
+    ((uint32_t)12 << 27 | (fmt) << 25 | 11 << 20 | 10 << 15 | DYN << 12 | 10 << 7 | (opcode))
+
+enum { S = 0, D = 1, DYN = 7, RTZ = 1 };
+
+const struct op_info op_table[OP_COUNT] = {
+    [FADD_S] = {"fadd.s", OP_FP(0x00, 11, DYN), OPERAND_F32, false, true},
+    [FSUB_S] = {"fsub.s", OP_FP(0x04, 11, DYN), OPERAND_F32, false, true},
+    [FMUL_S] = {"fmul.s", OP_FP(0x08, 11, DYN), OPERAND_F32, false, true},
+    [FDIV_S] = {"fdiv.s", OP_FP(0x0c, 11, DYN), OPERAND_F32, false, true},
+    [FSQRT_S] = {"fsqrt.s", OP_FP(0x2c, 0, DYN), OPERAND_F32, false, true},
+    [FMADD_S] = {"fmadd.s", FUSED(0x43, S), OPERAND_F32, false, true},
+    [FMSUB_S] = {"fmsub.s", FUSED(0x47, S), OPERAND_F32, false, true},
+    [FNMSUB_S] = {"fnmsub.s", FUSED(0x4b, S), OPERAND_F32, false, true},
+    [FNMADD_S] = {"fnmadd.s", FUSED(0x4f, S), OPERAND_F32, false, true},
+    [FMIN_S] = {"fmin.s", OP_FP(0x14, 11, 0), OPERAND_F32, false, false},
+    [FMAX_S] = {"fmax.s", OP_FP(0x14, 11, 1), OPERAND_F32, false, false},
+    [FMINM_S] = {"fminm.s", OP_FP(0x14, 11, 2), OPERAND_F32, false, false},
+    [FMAXM_S] = {"fmaxm.s", OP_FP(0x14, 11, 3), OPERAND_F32, false, false},
+    [FEQ_S] = {"feq.s", OP_FP(0x50, 11, 2), OPERAND_F32, true, false},
+    [FLT_S] = {"flt.s", OP_FP(0x50, 11, 1), OPERAND_F32, true, false},
+    [FLE_S] = {"fle.s", OP_FP(0x50, 11, 0), OPERAND_F32, true, false},
+    [FLTQ_S] = {"fltq.s", OP_FP(0x50, 11, 5), OPERAND_F32, true, false},
+    [FLEQ_S] = {"fleq.s", OP_FP(0x50, 11, 4), OPERAND_F32, true, false},
+    [FCLASS_S] = {"fclass.s", OP_FP(0x70, 0, 1), OPERAND_F32, true, false},
+    [FCVT_W_S] = {"fcvt.w.s", OP_FP(0x60, 0, DYN), OPERAND_F32, true, true},
+    [FCVT_WU_S] = {"fcvt.wu.s", OP_FP(0x60, 1, DYN), OPERAND_F32, true, true},
+    [FCVT_L_S] = {"fcvt.l.s", OP_FP(0x60, 2, DYN), OPERAND_F32, true, true},
+    [FCVT_LU_S] = {"fcvt.lu.s", OP_FP(0x60, 3, DYN), OPERAND_F32, true, true},
+    [FCVT_S_W] = {"fcvt.s.w", OP_FP(0x68, 0, DYN), OPERAND_INT, false, true},
+    [FCVT_S_WU] = {"fcvt.s.wu", OP_FP(0x68, 1, DYN), OPERAND_INT, false, true},
+    [FCVT_S_L] = {"fcvt.s.l", OP_FP(0x68, 2, DYN), OPERAND_INT, false, true},
+    [FCVT_S_LU] = {"fcvt.s.lu", OP_FP(0x68, 3, DYN), OPERAND_INT, false, true},
+    [FROUND_S] = {"fround.s", OP_FP(0x20, 4, DYN), OPERAND_F32, false, true},
+    [FROUNDNX_S] = {"froundnx.s", OP_FP(0x20, 5, DYN), OPERAND_F32, false, true},
+    [FADD_D] = {"fadd.d", OP_FP(0x01, 11, DYN), OPERAND_F64, false, true},
+    [FSUB_D] = {"fsub.d", OP_FP(0x05, 11, DYN), OPERAND_F64, false, true},
+    [FMUL_D] = {"fmul.d", OP_FP(0x09, 11, DYN), OPERAND_F64, false, true},
+    [FDIV_D] = {"fdiv.d", OP_FP(0x0d, 11, DYN), OPERAND_F64, false, true},
+    [FSQRT_D] = {"fsqrt.d", OP_FP(0x2d, 0, DYN), OPERAND_F64, false, true},
+    [FMADD_D] = {"fmadd.d", FUSED(0x43, D), OPERAND_F64, false, true},
+    [FMSUB_D] = {"fmsub.d", FUSED(0x47, D), OPERAND_F64, false, true},
+    [FNMSUB_D] = {"fnmsub.d", FUSED(0x4b, D), OPERAND_F64, false, true},
+    [FNMADD_D] = {"fnmadd.d", FUSED(0x4f, D), OPERAND_F64, false, true},
+    [FMIN_D] = {"fmin.d", OP_FP(0x15, 11, 0), OPERAND_F64, false, false},
+    [FMAX_D] = {"fmax.d", OP_FP(0x15, 11, 1), OPERAND_F64, false, false},
+    [FMINM_D] = {"fminm.d", OP_FP(0x15, 11, 2), OPERAND_F64, false, false},
+    [FMAXM_D] = {"fmaxm.d", OP_FP(0x15, 11, 3), OPERAND_F64, false, false},
+    [FEQ_D] = {"feq.d", OP_FP(0x51, 11, 2), OPERAND_F64, true, false},
+    [FLT_D] = {"flt.d", OP_FP(0x51, 11, 1), OPERAND_F64, true, false},
+    [FLE_D] = {"fle.d", OP_FP(0x51, 11, 0), OPERAND_F64, true, false},
+    [FLTQ_D] = {"fltq.d", OP_FP(0x51, 11, 5), OPERAND_F64, true, false},
+    [FLEQ_D] = {"fleq.d", OP_FP(0x51, 11, 4), OPERAND_F64, true, false},
+    [FCLASS_D] = {"fclass.d", OP_FP(0x71, 0, 1), OPERAND_F64, true, false},
+    [FCVT_W_D] = {"fcvt.w.d", OP_FP(0x61, 0, DYN), OPERAND_F64, true, true},
+    [FCVT_WU_D] = {"fcvt.wu.d", OP_FP(0x61, 1, DYN), OPERAND_F64, true, true},
+    [FCVT_L_D] = {"fcvt.l.d", OP_FP(0x61, 2, DYN), OPERAND_F64, true, true},
+    [FCVT_LU_D] = {"fcvt.lu.d", OP_FP(0x61, 3, DYN), OPERAND_F64, true, true},
+    [FCVTMOD_W_D] = {"fcvtmod.w.d", OP_FP(0x61, 8, RTZ), OPERAND_F64, true, false},
+    [FCVT_D_W] = {"fcvt.d.w", OP_FP(0x69, 0, DYN), OPERAND_INT, false, true},
+    [FCVT_D_WU] = {"fcvt.d.wu", OP_FP(0x69, 1, DYN), OPERAND_INT, false, true},
+    [FCVT_D_L] = {"fcvt.d.l", OP_FP(0x69, 2, DYN), OPERAND_INT, false, true},
+    [FCVT_D_LU] = {"fcvt.d.lu", OP_FP(0x69, 3, DYN), OPERAND_INT, false, true},
+    [FROUND_D] = {"fround.d", OP_FP(0x21, 4, DYN), OPERAND_F64, false, true},
+    [FROUNDNX_D] = {"froundnx.d", OP_FP(0x21, 5, DYN), OPERAND_F64, false, true},
+    [FCVT_S_D] = {"fcvt.s.d", OP_FP(0x20, 1, DYN), OPERAND_F64, false, true},
+    [FCVT_D_S] = {"fcvt.d.s", OP_FP(0x21, 0, DYN), OPERAND_F32, false, true},
+    [FCVT_S_H] = {"fcvt.s.h", OP_FP(0x20, 2, DYN), OPERAND_F16, false, true},
+    [FCVT_H_S] = {"fcvt.h.s", OP_FP(0x22, 0, DYN), OPERAND_F32, false, true},
+    [FCVT_D_H] = {"fcvt.d.h", OP_FP(0x21, 2, DYN), OPERAND_F16, false, true},
+    [FCVT_H_D] = {"fcvt.h.d", OP_FP(0x22, 1, DYN), OPERAND_F64, false, true},
+};
