@@ -24,7 +24,7 @@ struct bus {
     unsigned n;
 };
 
-/* Adds a region. -EEXIST if it overlaps one, -ENOSPC if the table is full. */
+/* Adds a region. -EINVAL if it is empty or wraps, -EEXIST if it overlaps one, -ENOSPC if the table is full. */
 int bus_add(struct bus *b, const struct bus_region *r);
 
 /* Accesses; -EFAULT where there is no region, on a misaligned access, or when the device says so. */
