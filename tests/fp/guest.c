@@ -44,7 +44,7 @@ static stub_fn *stub_make(const struct op_info *op)
     stub[2] = FMV_D_X_F12;
     stub[3] = CSRW_FCSR;
     stub[4] = op->insn;
-    stub[5] = op->to_int ? NOP : FMV_X_D_F10;
+    stub[5] = op->result == OPERAND_INT ? NOP : FMV_X_D_F10;
     stub[6] = CSRR_FFLAGS;
     stub[7] = RET;
     __asm__ volatile("fence.i" ::: "memory");

@@ -89,8 +89,8 @@ enum operand {
 struct op_info {
     const char *name;
     uint32_t insn; /* the word; sources x10/f10, f11, f12, destination x10 or f10, dynamic rounding mode */
-    enum operand operand; /* of all sources */
-    bool to_int;          /* the destination is x10 */
+    enum operand operand; /* of all sources; OPERAND_INT: x10 */
+    enum operand result;  /* OPERAND_INT: the destination is x10 */
     bool rounds;          /* the result depends on frm */
 };
 
