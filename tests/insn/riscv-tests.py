@@ -17,7 +17,7 @@ import subprocess
 import sys
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
-NAME = re.compile(r'(rv64\w+)-([pv])-(\w+)')
+NAME = re.compile(r'(rv64\w+)-([pv])-([\w-]+)')
 MEMORY = {'p': 'physical', 'v': 'virtual'}
 LIMIT_SECONDS = 120                     # protects against a hanging runner; slow is not wrong
 
