@@ -32,6 +32,9 @@ void control_release(struct control_message *m);
  * -ETIMEDOUT, -EPROTO for another message, -EPIPE at end of file. */
 int control_expect(int socket, Cleave__Control__BodyCase want, int timeout_ms, struct control_message *m);
 
+/* Waits up to `timeout_ms` for one message of any kind. -ETIMEDOUT, -EPROTO, -EPIPE at end of file. */
+int control_wait(int socket, int timeout_ms, struct control_message *m);
+
 /* The descriptor named `name` in a list of names that came with the message: taken out of it, or -1. */
 int control_take_fd(struct control_message *m, char *const *names, size_t n, const char *name);
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define RING_ENTRY_SIZE 64
@@ -23,7 +24,8 @@ enum ring_flag {
     RING_FLAG_REISSUE = 1, /* was in flight when the previous incarnation died */
 };
 
-/* vcpu -> device. */
+/* vcpu -> device. Published in the order of seq over all queues of a channel; a RING_OP_RESET is a barrier in that order and travels on
+ * the first queue of kind CHANNEL_REQUESTS, with the generation that it begins. */
 struct ring_request {
     uint64_t seq;        /* never repeats in a VM's life */
     uint32_t epoch;      /* incarnation of the device process */
@@ -56,7 +58,8 @@ struct ring_event {
     uint32_t epoch;
     uint32_t len; /* bytes at off in the queue's event arena; the span does not wrap */
     uint64_t off;
-    uint64_t reserved[5]; /* 0 */
+    uint64_t cause;       /* seq of the request that this message answers (a deterministic responder), 0 for one from outside */
+    uint64_t reserved[4]; /* 0 */
 };
 
 _Static_assert(sizeof(struct ring_request) == RING_ENTRY_SIZE, "ring entry");

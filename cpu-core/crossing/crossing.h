@@ -47,3 +47,84 @@ void link_reset(struct link *l);
 void link_room_made(struct link *l, unsigned queue);
 
 unsigned link_slots(const struct link *l, unsigned queue);
+
+/* What the crossing layer needs of the machine loop. */
+struct crossings_host {
+    /* The current position, for stamps. */
+    void (*position)(void *arg, uint64_t *icount, uint64_t *pc);
+    /* Blocks until something may have happened on a doorbell; serves control messages meanwhile. 0, or -ECANCELED when
+     * the machine is to stop: the caller gives up what it waited for. */
+    int (*wait)(void *arg);
+    /* A peer broke the protocol; the link is dead until it is connected again. */
+    void (*fault)(void *arg, const char *id, const char *why);
+    /* Guest-visible work became due at the current position while a slice runs: end the slice after this instruction. */
+    void (*attention)(void *arg);
+    void *arg;
+};
+
+/* A message that is delivered at a virtual time: scripted input. */
+struct link_scheduled {
+    uint64_t ns;
+    unsigned queue;
+    const uint8_t *data;
+    uint32_t len;
+};
+
+struct link_config {
+    const char *id;
+    unsigned index; /* position in the fixed device order: links are created in this order */
+    struct channel_geometry geometry;
+    const uint8_t *blob; /* initial device state */
+    uint32_t blob_len;
+    uint64_t latency_ns; /* fixed timing */
+    const struct link_scheduled *scheduled; /* ascending in ns; copied */
+    unsigned nscheduled;
+};
+
+/* Counters of one link. */
+#define LINK_COUNTERS(X)                                                                                              \
+    X(requests) X(completions) X(events) X(request_bytes) X(response_bytes) X(event_bytes) X(resets) X(orphans) X(refused) \
+    X(dropped)
+
+struct link_stats {
+#define X(name) uint64_t name;
+    LINK_COUNTERS(X)
+#undef X
+};
+
+/* `fixed` chooses fixed completion timing; the journal takes every crossing in order. */
+int crossings_create(struct crossings **cs, struct vclock *clock, bool fixed, const struct crossings_host *host,
+                     const struct journal_ops *journal, void *journal_arg);
+void crossings_destroy(struct crossings *cs);
+
+/* Adds a device; *out_fd receives the memfd for the device process (owned by the caller). */
+int link_create(struct crossings *cs, const struct link_config *cfg, struct link **l, int *out_fd);
+
+/* Joins the front-end; before the machine runs. */
+void link_bind(struct link *l, const struct link_sink *sink, void *front);
+
+/* An incarnation of the device process takes over (its in-flight requests are re-issued when `reissue`), or is gone. */
+int link_connect(struct link *l, uint32_t epoch, int in_fd, int doorbell, bool reissue);
+void link_disconnect(struct link *l);
+
+struct link *crossings_find(struct crossings *cs, const char *id);
+struct link *crossings_at(struct crossings *cs, unsigned i); /* NULL past the last */
+const char *link_id(const struct link *l);
+const struct link_stats *link_stats(const struct link *l);
+
+/* Slice end: accepts what is there, in device order, at the current position. Returns the number of crossings applied. */
+unsigned crossings_accept(struct crossings *cs);
+
+/* True while requests are in flight or messages wait: slices are short then. */
+bool crossings_busy(const struct crossings *cs);
+
+/* Tells the devices that the vcpu blocks (doorbells wanted), and whether something arrived in between. */
+void crossings_waiting(struct crossings *cs, bool waiting);
+bool crossings_ready(struct crossings *cs);
+
+/* Journals a crossing of the machine itself (clock, control, exit). */
+void crossings_note(struct crossings *cs, enum crossing_direction dir, enum crossing_kind kind, uint64_t arg,
+                    const void *body, uint32_t len);
+
+/* In-flight tables with payload digests, blobs and waiting messages, in the documented order. */
+void crossings_state(struct crossings *cs, struct state_io *io);

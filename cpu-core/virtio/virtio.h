@@ -25,6 +25,10 @@ struct virtio_identity {
         uint8_t data[128];
     } rows[48];
     unsigned nrows;
+    /* Messages of inbound queues may span several chains when the driver accepted feature bit merge_feature; their number is written as
+     * 16 bits at merge_count_at of the first. */
+    bool inbound_merge;
+    uint32_t merge_feature, merge_count_at;
     struct channel_geometry geometry;
 };
 

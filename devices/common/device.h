@@ -44,6 +44,18 @@ struct device_description {
     struct channel_geometry geometry;
     uint8_t blob[1024]; /* initial device state */
     uint32_t blob_len;
+    /* Messages of inbound queues may span several guest buffers when the driver accepted feature bit merge_feature; their number is
+     * written as 16 bits at merge_count_at of the first (virtio-net's num_buffers). */
+    bool inbound_merge;
+    uint32_t merge_feature, merge_count_at;
+    /* Messages due at virtual times, ascending in ns; owned by the kind, read once after configure(). */
+    const struct device_scheduled {
+        uint64_t ns;
+        unsigned queue;
+        const uint8_t *data;
+        uint32_t len;
+    } *schedule;
+    unsigned nschedule;
     bool closed;
     const char *backend;
     uint64_t latency_ns;
@@ -88,10 +100,14 @@ void device_complete_blob(struct device *d, struct request *r, uint32_t len, con
 
 /* Sends an unsolicited message. -ENOSPC without room (the caller keeps it or drops it with device_dropped()), -EMSGSIZE. */
 int device_event(struct device *d, unsigned queue, const void *data, uint32_t len);
+/* The same for a message that answers request `r` of a deterministic responder; call it before completing r. */
+int device_answer(struct device *d, const struct request *r, unsigned queue, const void *data, uint32_t len);
 void device_dropped(struct device *d, uint64_t count);
 
 /* Records why configure() or the back-end failed, as text that names the object; goes to the supervisor. Fatal for the process when
  * called after the handshake through device_fail(). */
 int device_error(struct device *d, int err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void device_fail(struct device *d, int err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* Tells the supervisor something unasked: a DeviceReply with tag 0 ("quit" for the escape sequence of the terminal). */
+void device_notify(struct device *d, const char *text);
 void device_log(struct device *d, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

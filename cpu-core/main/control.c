@@ -1,0 +1,155 @@
+/* The vcpu's side of the control plane while the machine exists, and its one wait. Must not change guest state: a command becomes a crossing at
+ * a position. */
+#include "cpu-core/main/internal.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+void machine_send(struct machine *m, const Cleave__Control *body)
+{
+    while (!m->stopping) {
+        int err = control_send(m->host.control, body, NULL, 0);
+        if (err != -EAGAIN) {
+            m->stopping |= err == -EPIPE;
+            return;
+        }
+        struct pollfd p = {.fd = m->host.control, .events = POLLOUT};
+        poll(&p, 1, -1);
+    }
+}
+
+void machine_report_hash(struct machine *m, const char *why)
+{
+    Cleave__StateHash hash = CLEAVE__STATE_HASH__INIT;
+    hash.icount = m->icount;
+    hash.hash = machine_hash(m);
+    hash.why = (char *)why;
+    Cleave__Control body = CLEAVE__CONTROL__INIT;
+    body.body_case = CLEAVE__CONTROL__BODY_STATE_HASH;
+    body.state_hash = &hash;
+    machine_send(m, &body);
+}
+
+static void send_paused(struct machine *m, const char *why)
+{
+    Cleave__Paused paused = CLEAVE__PAUSED__INIT;
+    paused.icount = m->icount;
+    paused.why = (char *)why;
+    Cleave__Control body = CLEAVE__CONTROL__INIT;
+    body.body_case = CLEAVE__CONTROL__BODY_PAUSED;
+    body.paused = &paused;
+    machine_send(m, &body);
+}
+
+static void send_resumed(struct machine *m)
+{
+    Cleave__Resumed resumed = CLEAVE__RESUMED__INIT;
+    resumed.icount = m->icount;
+    Cleave__Control body = CLEAVE__CONTROL__INIT;
+    body.body_case = CLEAVE__CONTROL__BODY_RESUMED;
+    body.resumed = &resumed;
+    machine_send(m, &body);
+}
+
+static void send_stats(struct machine *m, uint64_t tag)
+{
+    char *json = machine_stats(m);
+    Cleave__StatsReply reply = CLEAVE__STATS_REPLY__INIT;
+    reply.tag = tag;
+    reply.json = json ? json : (char *)"{}";
+    Cleave__Control body = CLEAVE__CONTROL__INIT;
+    body.body_case = CLEAVE__CONTROL__BODY_STATS_REPLY;
+    body.stats_reply = &reply;
+    machine_send(m, &body);
+    free(json);
+}
+
+/* A new incarnation of a device takes its place. */
+static void relink(struct machine *m, struct control_message *msg)
+{
+    const Cleave__Link *link = msg->body->link;
+    struct link *l = crossings_find(m->crossings, link->id);
+    if (!l || msg->nfds != 2 || link_connect(l, link->epoch, msg->fds[0], msg->fds[1], link->reissue) < 0) {
+        machine_fail(m, "cannot connect a device");
+        return;
+    }
+    Cleave__Linked linked = CLEAVE__LINKED__INIT;
+    linked.id = link->id;
+    Cleave__Control body = CLEAVE__CONTROL__INIT;
+    body.body_case = CLEAVE__CONTROL__BODY_LINKED;
+    body.linked = &linked;
+    machine_send(m, &body);
+}
+
+static void serve(struct machine *m, struct control_message *msg)
+{
+    struct link *l;
+    switch (msg->body->body_case) {
+    case CLEAVE__CONTROL__BODY_PAUSE:
+        m->paused = true;
+        crossings_note(m->crossings, CROSSING_IN, CROSSING_CONTROL, msg->body->body_case, NULL, 0);
+        send_paused(m, "command");
+        break;
+    case CLEAVE__CONTROL__BODY_RESUME:
+        m->paused = false;
+        crossings_note(m->crossings, CROSSING_IN, CROSSING_CONTROL, msg->body->body_case, NULL, 0);
+        send_resumed(m);
+        break;
+    case CLEAVE__CONTROL__BODY_RESET:
+        crossings_note(m->crossings, CROSSING_IN, CROSSING_CONTROL, msg->body->body_case, NULL, 0);
+        m->request = BOARD_REBOOT;
+        break;
+    case CLEAVE__CONTROL__BODY_STOP:
+        m->stopping = true;
+        break;
+    case CLEAVE__CONTROL__BODY_UNLINK:
+        l = crossings_find(m->crossings, msg->body->unlink->id);
+        if (l)
+            link_disconnect(l);
+        m->paused = true;
+        send_paused(m, msg->body->unlink->cause);
+        break;
+    case CLEAVE__CONTROL__BODY_LINK:
+        relink(m, msg);
+        break;
+    case CLEAVE__CONTROL__BODY_STATS_REQUEST:
+        send_stats(m, msg->body->stats_request->tag);
+        break;
+    default:
+        machine_fail(m, "unexpected message from the supervisor");
+    }
+}
+
+void machine_control(struct machine *m)
+{
+    struct control_message msg;
+    int got;
+    while (!m->stopping && (got = control_recv(m->host.control, &msg)) != -EAGAIN) {
+        if (got <= 0) {
+            m->stopping = true;
+            return;
+        }
+        serve(m, &msg);
+        control_release(&msg);
+    }
+}
+
+int machine_wait(struct machine *m, int64_t timeout_ns)
+{
+    struct pollfd p[] = {{.fd = m->host.control, .events = POLLIN}, {.fd = m->host.doorbell, .events = POLLIN}};
+    struct timespec limit = {timeout_ns / 1000000000, timeout_ns % 1000000000};
+    uint64_t rings;
+    machine_control(m);
+    if (m->stopping)
+        return -ECANCELED;
+    int n = ppoll(p, 2, timeout_ns < 0 ? NULL : &limit, NULL);
+    if (n > 0 && p[1].revents & POLLIN && read(m->host.doorbell, &rings, sizeof rings) < 0 && errno != EAGAIN)
+        machine_fail(m, "cannot read the doorbell");
+    if (n > 0 && p[0].revents)
+        machine_control(m);
+    return m->stopping ? -ECANCELED : 0;
+}

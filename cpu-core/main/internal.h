@@ -1,0 +1,60 @@
+/* What the files of the machine loop share. Not for others. */
+#pragma once
+
+#include "cpu-core/main/machine.h"
+#include "cpu-core/main/governor.h"
+
+/* Crossings seen, as a running digest: equal digests mean equal histories. */
+struct digest_journal {
+    uint64_t count, digest;
+};
+
+#define MACHINE_COUNTERS(X) X(slices) X(switches) X(idle_waits) X(clock_crossings) X(reboots)
+
+struct machine {
+    struct machine_config cfg;
+    struct machine_host host;
+    struct ram ram;
+    struct mmu *mmu;
+    struct bus bus;
+    struct board *board;
+    struct vclock clock;
+    struct hart *harts[HART_MAX];
+    unsigned nharts;
+    const struct engine *engine;
+    void *engine_data;
+    struct crossings *crossings;
+    struct digest_journal journal;
+    struct governor governor;
+
+    uint64_t icount;
+    uint64_t quantum_left; /* state: steps until the current hart's turn ends */
+    uint32_t current;      /* state: the hart whose turn it is */
+    struct hart *in_slice; /* the hart that the engine runs now, or NULL between slices */
+    unsigned next_hash_at;
+    uint64_t next_hash_every;
+
+    enum board_request request; /* what the guest asked through syscon */
+    uint32_t request_status;
+    bool paused, stopping;
+    uint64_t next_poll_ns; /* host time at which control is looked at again */
+    char fault[160];
+    struct {
+#define X(name) uint64_t name;
+        MACHINE_COUNTERS(X)
+#undef X
+    } stats;
+};
+
+/* Serves every control message that is there. */
+void machine_control(struct machine *m);
+
+/* The one wait: blocks until a doorbell, a control message or `timeout_ns` (negative: no limit), and serves control. -ECANCELED if the machine is
+ * to stop. */
+int machine_wait(struct machine *m, int64_t timeout_ns);
+
+/* Sends to the supervisor; a full socket is waited for, a dead one stops the machine. */
+void machine_send(struct machine *m, const Cleave__Control *body);
+
+void machine_report_hash(struct machine *m, const char *why);
+void machine_fail(struct machine *m, const char *why);

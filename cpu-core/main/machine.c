@@ -1,0 +1,399 @@
+/* The machine loop. Rules 1 to 7 of the crossings meet here: the order of things at a position is state hash, deadlines, inbound crossings,
+ * then the step. Must not let the host's time in except through a clock crossing. */
+#include "cpu-core/main/internal.h"
+#include "cpu-core/state/state.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#define SLICE_BUSY       10000u    /* requests in flight: look at the rings often */
+#define SLICE_HOST_CLOCK 100000u   /* well under the millisecond between clock comparisons */
+#define SLICE_VIRTUAL    1000000u
+#define POLL_NS          1000000u
+
+static uint64_t host_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static void append_digest(void *arg, const struct crossing *c, const void *body)
+{
+    struct digest_journal *j = arg;
+    uint64_t link[] = {j->digest, c->seq,    c->icount, c->pc,     c->request,
+                       c->arg,    c->device, c->queue,  c->kind,   c->direction,
+                       c->len,    c->digest};
+    j->count++;
+    j->digest = XXH3_64bits(link, sizeof link);
+}
+
+static const struct journal_ops digest_ops = {append_digest};
+
+static void position(void *arg, uint64_t *icount, uint64_t *pc)
+{
+    const struct machine *m = arg;
+    *icount = m->in_slice ? hart_icount(m->in_slice) : m->icount;
+    *pc = m->harts[m->current]->pc;
+}
+
+static void attention(void *arg)
+{
+    struct machine *m = arg;
+    if (m->in_slice)
+        hart_shorten(m->in_slice, hart_icount(m->in_slice) + 1);
+}
+
+static int wait_for_device(void *arg) { return machine_wait(arg, -1); }
+
+static void device_fault(void *arg, const char *id, const char *why)
+{
+    Cleave__DeviceFault fault = CLEAVE__DEVICE_FAULT__INIT;
+    fault.id = (char *)id;
+    fault.why = (char *)why;
+    Cleave__Control body = CLEAVE__CONTROL__INIT;
+    body.body_case = CLEAVE__CONTROL__BODY_DEVICE_FAULT;
+    body.device_fault = &fault;
+    machine_send(arg, &body);
+}
+
+static void clock_moved(void *arg, uint64_t icount)
+{
+    struct machine *m = arg;
+    if (m->in_slice)
+        hart_shorten(m->in_slice, icount);
+}
+
+static void ipi(void *arg, struct hart *from, unsigned to) { from->yield = true; }
+
+static void guest_request(void *arg, enum board_request what, uint32_t status)
+{
+    struct machine *m = arg;
+    m->request = what;
+    m->request_status = status;
+    attention(m);
+}
+
+static int create_harts(struct machine *m)
+{
+    for (unsigned i = 0; i < m->cfg.board.cpus; i++) {
+        struct hart *h = aligned_alloc(64, (sizeof *h + 63) & ~(size_t)63);
+        if (!h)
+            return -ENOMEM;
+        memset(h, 0, sizeof *h);
+        h->id = (uint8_t)i;
+        h->clock = &m->clock;
+        h->harts = m->harts;
+        h->nharts = m->cfg.board.cpus;
+        m->harts[m->nharts++] = h;
+    }
+    return 0;
+}
+
+static int create_core(struct machine *m, char *err, size_t errlen)
+{
+    int e = ram_create(&m->ram, m->cfg.board.memory);
+    if (e < 0) {
+        snprintf(err, errlen, "cannot map %llu MiB of guest memory: %s",
+                 (unsigned long long)m->cfg.board.memory >> 20, strerror(-e));
+        return e;
+    }
+    e = create_harts(m);
+    if (!e)
+        e = mmu_create(&m->mmu, &m->ram, &m->bus, m->harts, m->nharts, m->cfg.board.mmu_levels, m->cfg.no_tlb);
+    if (!e)
+        e = m->engine->create(&m->engine_data, m->mmu, m->cfg.no_tlb);
+    if (e < 0) {
+        snprintf(err, errlen, "cannot create the harts: %s", strerror(-e));
+        return e;
+    }
+    mmu_set_engine(m->mmu, m->engine, m->engine_data);
+    return 0;
+}
+
+int machine_create(struct machine **ret, const struct machine_config *cfg, const struct machine_host *host, char *err,
+                   size_t errlen)
+{
+    struct machine *m = calloc(1, sizeof *m);
+    if (!m) {
+        snprintf(err, errlen, "cannot create the machine: %s", strerror(ENOMEM));
+        return -ENOMEM;
+    }
+    m->cfg = *cfg;
+    m->host = *host;
+    m->engine = cfg->engine;
+    m->quantum_left = MACHINE_QUANTUM;
+    m->next_hash_every = cfg->hash_every ? cfg->hash_every : VCLOCK_NEVER;
+    vclock_init(&m->clock, GOVERNOR_NOMINAL_RATE);
+    m->clock.moved = clock_moved;
+    m->clock.moved_arg = m;
+    struct crossings_host ch = {position, wait_for_device, device_fault, attention, m};
+    struct board_hooks hooks = {ipi, guest_request, m};
+    int e = create_core(m, err, errlen);
+    if (!e) {
+        e = crossings_create(&m->crossings, &m->clock, cfg->fixed_timing, &ch, &digest_ops, &m->journal);
+        if (e < 0)
+            snprintf(err, errlen, "cannot create the crossing layer: %s", strerror(-e));
+    }
+    if (!e)
+        e = board_create(&m->board, &cfg->board, &m->bus, m->mmu, &m->clock, m->harts, &hooks, err, errlen);
+    if (!e)
+        e = board_boot(m->board, err, errlen);
+    if (e < 0) {
+        machine_destroy(m);
+        return e;
+    }
+    *ret = m;
+    return 0;
+}
+
+void machine_destroy(struct machine *m)
+{
+    if (!m)
+        return;
+    crossings_destroy(m->crossings);
+    if (m->board)
+        board_destroy(m->board);
+    if (m->engine_data)
+        m->engine->destroy(m->engine_data);
+    if (m->mmu)
+        mmu_destroy(m->mmu);
+    for (unsigned i = 0; i < m->nharts; i++)
+        free(m->harts[i]);
+    ram_destroy(&m->ram);
+    free(m);
+}
+
+struct crossings *machine_crossings(struct machine *m) { return m->crossings; }
+struct board *machine_board(struct machine *m) { return m->board; }
+uint64_t machine_icount(const struct machine *m) { return m->icount; }
+const char *machine_fault(const struct machine *m) { return m->fault; }
+
+void machine_fail(struct machine *m, const char *why)
+{
+    if (!m->fault[0])
+        snprintf(m->fault, sizeof m->fault, "%s", why);
+}
+
+static void visit(void *arg, struct state_io *io)
+{
+    struct machine *m = arg;
+    state_u64(io, &m->icount);
+    state_u32(io, &m->current);
+    state_u64(io, &m->quantum_left);
+    vclock_state(&m->clock, io);
+    for (unsigned i = 0; i < m->nharts; i++)
+        hart_state(m->harts[i], io);
+    board_state(m->board, io);
+    crossings_state(m->crossings, io);
+}
+
+uint64_t machine_hash(struct machine *m) { return mmu_ram_hash(m->mmu) + state_hash(visit, m); }
+
+/* Hashes that were asked for at this position: before anything is applied to it. */
+static void report_hashes(struct machine *m)
+{
+    while (m->next_hash_at < m->cfg.nhash_at && m->cfg.hash_at[m->next_hash_at] <= m->icount) {
+        if (m->cfg.hash_at[m->next_hash_at] == m->icount)
+            machine_report_hash(m, "hash-at");
+        m->next_hash_at++;
+    }
+    if (m->icount >= m->next_hash_every) {
+        machine_report_hash(m, "hash-every");
+        m->next_hash_every += m->cfg.hash_every;
+    }
+}
+
+static void apply_clock(struct machine *m, uint64_t jump_to, uint64_t rate)
+{
+    vclock_set(&m->clock, m->icount, jump_to, rate);
+    uint64_t body[] = {m->clock.n0, m->clock.t0, m->clock.rate};
+    crossings_note(m->crossings, CROSSING_IN, CROSSING_CLOCK, 0, body, sizeof body);
+    m->stats.clock_crossings++;
+}
+
+/* About once a millisecond of host time: control, and the comparison of the clocks. */
+static void poll_host(struct machine *m)
+{
+    uint64_t now = host_now(), rate;
+    if (now < m->next_poll_ns)
+        return;
+    m->next_poll_ns = now + POLL_NS;
+    machine_control(m);
+    if (!m->cfg.virtual_clock &&
+        governor_check(&m->governor, now, vclock_ns(&m->clock, m->icount), m->icount, &rate))
+        apply_clock(m, 0, rate);
+}
+
+/* Virtual ns of the next thing that can end the wait of a hart by itself. */
+static uint64_t next_due(const struct machine *m)
+{
+    uint64_t due = m->clock.next_due;
+    for (unsigned i = 0; i < m->nharts; i++)
+        if (m->harts[i]->wait == HART_WRS && m->harts[i]->wrs_deadline < due)
+            due = m->harts[i]->wrs_deadline;
+    return due;
+}
+
+/* The hart whose turn it is, or NULL if all wait. A switch clears the reservation, which ends a wait for its loss. */
+static struct hart *schedule(struct machine *m)
+{
+    struct hart *old = m->harts[m->current];
+    uint64_t now = vclock_ns(&m->clock, m->icount);
+    if (old->wait == HART_WRS && old->wrs_deadline <= now)
+        old->wait = HART_RUNS;
+    if (!old->wait && m->quantum_left)
+        return old;
+    for (unsigned i = 1; i <= m->nharts; i++) {
+        unsigned next = (m->current + i) % m->nharts;
+        if (m->harts[next]->wait)
+            continue;
+        if (next != m->current) {
+            old->res_valid = false;
+            if (old->wait == HART_WRS)
+                old->wait = HART_RUNS;
+            m->current = next;
+            m->stats.switches++;
+        }
+        m->quantum_left = MACHINE_QUANTUM;
+        return m->harts[next];
+    }
+    return NULL;
+}
+
+/* All harts wait. Virtual clock: time jumps to the next deadline, and without one stands still until input comes. Host clock: the host waits
+ * until the deadline or a doorbell, then time jumps to the host's. */
+static void idle(struct machine *m)
+{
+    uint64_t due = next_due(m), rate = m->clock.rate;
+    if (m->cfg.virtual_clock && due != VCLOCK_NEVER) {
+        vclock_set(&m->clock, m->icount, due, rate);
+        return;
+    }
+    m->stats.idle_waits++;
+    crossings_waiting(m->crossings, true);
+    if (!crossings_ready(m->crossings)) {
+        int64_t timeout = -1;
+        if (due != VCLOCK_NEVER) {
+            timeout = (int64_t)(governor_host(&m->governor, due) - host_now());
+            timeout = timeout < 0 ? 0 : timeout;
+        }
+        machine_wait(m, timeout);
+    }
+    crossings_waiting(m->crossings, false);
+    if (m->cfg.virtual_clock)
+        return;
+    uint64_t now = host_now(), virtual_now = governor_virtual(&m->governor, now);
+    if (virtual_now > vclock_ns(&m->clock, m->icount))
+        apply_clock(m, virtual_now, rate);
+    governor_skip(&m->governor, now, m->icount);
+}
+
+static uint64_t budget_of(const struct machine *m)
+{
+    uint64_t n = m->icount, budget = m->cfg.virtual_clock ? SLICE_VIRTUAL : SLICE_HOST_CLOCK;
+    if (crossings_busy(m->crossings))
+        budget = SLICE_BUSY;
+    if (m->nharts > 1 && m->quantum_left < budget)
+        budget = m->quantum_left;
+    uint64_t ends[] = {vclock_next_step(&m->clock), m->next_hash_every, m->cfg.stop_at ? m->cfg.stop_at : VCLOCK_NEVER,
+                       m->next_hash_at < m->cfg.nhash_at ? m->cfg.hash_at[m->next_hash_at] : VCLOCK_NEVER};
+    for (unsigned i = 0; i < sizeof ends / sizeof *ends; i++)
+        if (ends[i] > n && ends[i] - n < budget)
+            budget = ends[i] - n;
+    return budget;
+}
+
+static void run_slice(struct machine *m, struct hart *h)
+{
+    board_set_current(m->board, h);
+    hart_slice_begin(h, m->icount, budget_of(m));
+    m->in_slice = h;
+    enum engine_exit why = m->engine->run(m->engine_data, h);
+    m->in_slice = NULL;
+    uint64_t steps = hart_slice_end(h);
+    m->icount += steps;
+    m->stats.slices++;
+    if (why == ENGINE_FAULT)
+        machine_fail(m, "the engine ran out of memory");
+    if (h->yield || h->wait)
+        m->quantum_left = 0;
+    else if (m->nharts > 1)
+        m->quantum_left -= steps;
+    else /* one hart: its turns follow each other */
+        m->quantum_left = MACHINE_QUANTUM - (MACHINE_QUANTUM - m->quantum_left + steps) % MACHINE_QUANTUM;
+    h->yield = false;
+}
+
+static bool reboot(struct machine *m)
+{
+    char err[160];
+    m->request = BOARD_NONE;
+    m->stats.reboots++;
+    if (board_boot(m->board, err, sizeof err) < 0) {
+        machine_fail(m, err);
+        return false;
+    }
+    m->engine->flush(m->engine_data);
+    m->current = 0;
+    m->quantum_left = MACHINE_QUANTUM;
+    return true;
+}
+
+/* True if the machine ends at this position. */
+static bool ended(struct machine *m, enum machine_end *end, uint32_t *status)
+{
+    if (m->request == BOARD_REBOOT)
+        reboot(m);
+    *status = m->request == BOARD_FAIL ? m->request_status : 0;
+    if (m->fault[0])
+        *end = MACHINE_FAULT;
+    else if (m->request == BOARD_POWEROFF)
+        *end = MACHINE_POWEROFF;
+    else if (m->request == BOARD_FAIL)
+        *end = MACHINE_GUEST_FAIL;
+    else if (m->stopping)
+        *end = MACHINE_STOPPED;
+    else if (m->cfg.stop_at && m->icount >= m->cfg.stop_at)
+        *end = MACHINE_STOP_AT;
+    else
+        return false;
+    crossings_note(m->crossings, CROSSING_OUT, CROSSING_EXIT, *end, NULL, 0);
+    return true;
+}
+
+static void wait_while_paused(struct machine *m)
+{
+    while (m->paused && !m->stopping)
+        machine_wait(m, -1);
+    governor_resync(&m->governor, host_now(), vclock_ns(&m->clock, m->icount), m->icount);
+}
+
+enum machine_end machine_run(struct machine *m, uint32_t *status)
+{
+    enum machine_end end;
+    governor_start(&m->governor, host_now(), vclock_ns(&m->clock, m->icount), m->icount);
+    for (;;) {
+        report_hashes(m);
+        poll_host(m);
+        if (m->paused)
+            wait_while_paused(m);
+        if (ended(m, &end, status))
+            return end;
+        vclock_fire(&m->clock, m->icount);
+        crossings_accept(m->crossings);
+        if (vclock_next_step(&m->clock) <= m->icount)
+            continue; /* a delivery armed a deadline for this very position */
+        struct hart *h = schedule(m);
+        if (h)
+            run_slice(m, h);
+        else
+            idle(m);
+    }
+}

@@ -1,0 +1,66 @@
+/* The machine loop: owns icount, the order of harts, virtual time's relation to the host's, and every wait of the vcpu process. The
+ * only module that knows all others of cpu-core; knows no device type. */
+#pragma once
+
+#include "cpu-core/board/board.h"
+#include "cpu-core/crossing/crossing.h"
+#include "cpu-core/engine.h"
+#include "cpu-core/mmu/mmu.h"
+#include "cpu-core/time/vclock.h"
+#include "ipc/control.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define MACHINE_QUANTUM 10000u /* steps that a hart runs before the next one's turn */
+
+struct machine_config {
+    struct board_config board;
+    const struct engine *engine;
+    bool no_tlb;
+    bool virtual_clock;
+    bool fixed_timing;
+    bool hash_at_exit;
+    uint64_t hash_every;       /* steps, 0 for never */
+    const uint64_t *hash_at;   /* ascending */
+    unsigned nhash_at;
+    uint64_t stop_at; /* icount, 0 for never */
+};
+
+/* How the machine reaches the world outside the vcpu process. */
+struct machine_host {
+    int control;  /* socket of the supervisor */
+    int doorbell; /* eventfd that devices ring */
+};
+
+enum machine_end {
+    MACHINE_POWEROFF,
+    MACHINE_GUEST_FAIL, /* syscon "fail" with a status */
+    MACHINE_STOPPED,    /* told to stop, or the supervisor is gone */
+    MACHINE_STOP_AT,
+    MACHINE_FAULT, /* the emulator failed */
+};
+
+struct machine;
+
+/* Builds a machine at power-on state. -errno with a message in `err` that names what failed. */
+int machine_create(struct machine **m, const struct machine_config *cfg, const struct machine_host *host, char *err,
+                   size_t errlen);
+void machine_destroy(struct machine *m);
+
+struct crossings *machine_crossings(struct machine *m);
+struct board *machine_board(struct machine *m);
+
+/* Runs until the machine ends; *status receives the guest's status of MACHINE_GUEST_FAIL. */
+enum machine_end machine_run(struct machine *m, uint32_t *status);
+
+uint64_t machine_icount(const struct machine *m);
+
+/* Hash of RAM plus hash of all other state, at the present position. */
+uint64_t machine_hash(struct machine *m);
+
+/* Why the emulator failed, after MACHINE_FAULT. */
+const char *machine_fault(const struct machine *m);
+
+/* Counters as a JSON object, allocated; the caller frees it. NULL when out of memory. */
+char *machine_stats(struct machine *m);

@@ -1,0 +1,323 @@
+/* Handshake of the vcpu process: Hello, Machine, an Attach for every device, a Link for every device, Ready, Run (docs/PROTOCOL.md). Must not run
+ * guest code. */
+#include "cpu-core/main/startup.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define STEP_TIMEOUT_MS 30000 /* devices handshake between our messages */
+
+/* Boot images stay for the process's life: a reboot loads them again. */
+struct image {
+    uint8_t *data;
+    size_t len;
+};
+
+static int fail(int control, int err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+static int fail(int control, int err, const char *fmt, ...)
+{
+    char text[256];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    Cleave__Failure failure = CLEAVE__FAILURE__INIT;
+    failure.text = text;
+    failure.err = -err;
+    Cleave__Control body = CLEAVE__CONTROL__INIT;
+    body.body_case = CLEAVE__CONTROL__BODY_FAILURE;
+    body.failure = &failure;
+    control_send(control, &body, NULL, 0);
+    return err;
+}
+
+static int send_hello(int control)
+{
+    Cleave__Hello hello = CLEAVE__HELLO__INIT;
+    hello.major = CONTROL_MAJOR;
+    hello.minor = CONTROL_MINOR;
+    hello.kind = (char *)"vcpu";
+    hello.pid = (uint32_t)getpid();
+    Cleave__Control body = CLEAVE__CONTROL__INIT;
+    body.body_case = CLEAVE__CONTROL__BODY_HELLO;
+    body.hello = &hello;
+    return control_send(control, &body, NULL, 0);
+}
+
+static int send_ready(int control)
+{
+    Cleave__Ready ready = CLEAVE__READY__INIT;
+    Cleave__Control body = CLEAVE__CONTROL__INIT;
+    body.body_case = CLEAVE__CONTROL__BODY_READY;
+    body.ready = &ready;
+    return control_send(control, &body, NULL, 0);
+}
+
+/* Reads a whole file into private memory: later changes to it must not reach a reboot. */
+static int read_image(int fd, struct image *img)
+{
+    struct stat st;
+    if (fstat(fd, &st) < 0)
+        return -errno;
+    size_t size = (size_t)st.st_size, got = 0;
+    uint8_t *p = malloc(size ? size : 1);
+    if (!p)
+        return -ENOMEM;
+    while (got < size) {
+        ssize_t n = pread(fd, p + got, size - got, (off_t)got);
+        if (n <= 0) {
+            int err = n < 0 ? -errno : -EIO;
+            free(p);
+            return err;
+        }
+        got += (size_t)n;
+    }
+    img->data = p;
+    img->len = size;
+    return 0;
+}
+
+static int take_image(struct control_message *msg, const char *name, struct image *img, int control)
+{
+    const Cleave__Machine *mc = msg->body->machine;
+    int fd = control_take_fd(msg, mc->fds, mc->n_fds, name);
+    if (fd < 0)
+        return 0;
+    int err = read_image(fd, img);
+    close(fd);
+    return err < 0 ? fail(control, err, "cannot read the %s: %s", name, strerror(-err)) : 0;
+}
+
+static const struct engine *const engines[] = {&interp_engine};
+
+static const struct engine *find_engine(const char *name)
+{
+    for (unsigned i = 0; i < sizeof engines / sizeof *engines; i++)
+        if (!strcmp(engines[i]->name, name))
+            return engines[i];
+    return NULL;
+}
+
+static unsigned mmu_levels(const char *mode) { return !strcmp(mode, "sv39") ? 3 : !strcmp(mode, "sv57") ? 5 : 4; }
+
+static int by_value(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* Copies what outlives the message. */
+static int machine_config(const Cleave__Machine *mc, struct machine_config *cfg)
+{
+    uint64_t *at = calloc(mc->n_hash_at + 1, sizeof *at);
+    char *append = strdup(mc->append);
+    if (!at || !append) {
+        free(at);
+        free(append);
+        return -ENOMEM;
+    }
+    for (size_t i = 0; i < mc->n_hash_at; i++)
+        at[i] = mc->hash_at[i];
+    qsort(at, mc->n_hash_at, sizeof *at, by_value);
+    *cfg = (struct machine_config){.board = {.memory = mc->memory,
+                                             .cpus = mc->cpus,
+                                             .mmu_levels = mmu_levels(mc->mmu),
+                                             .slots = (unsigned)mc->slots,
+                                             .seed = mc->seed,
+                                             .rtc_start_ns = mc->rtc_start_ns,
+                                             .append = *append ? append : NULL},
+                                   .engine = find_engine(mc->engine),
+                                   .no_tlb = mc->no_tlb,
+                                   .virtual_clock = !strcmp(mc->clock, "virtual"),
+                                   .fixed_timing = !strcmp(mc->timing, "fixed"),
+                                   .hash_at_exit = mc->hash_at_exit,
+                                   .hash_every = mc->hash_every,
+                                   .hash_at = at,
+                                   .nhash_at = (unsigned)mc->n_hash_at,
+                                   .stop_at = mc->stop_at};
+    return cfg->engine ? 0 : -EINVAL;
+}
+
+static int create(int control, struct control_message *msg, struct machine **m)
+{
+    struct machine_config cfg;
+    const Cleave__Machine *mc = msg->body->machine;
+    struct image bios = {0}, kernel = {0}, initrd = {0};
+    char err[256] = "";
+
+    int e = machine_config(mc, &cfg);
+    if (e < 0)
+        return fail(control, e, "cannot use engine '%s': %s", mc->engine, strerror(-e));
+    if ((e = take_image(msg, "bios", &bios, control)) < 0 || (e = take_image(msg, "kernel", &kernel, control)) < 0 ||
+        (e = take_image(msg, "initrd", &initrd, control)) < 0)
+        return e;
+    cfg.board.bios = bios.data;
+    cfg.board.bios_len = bios.len;
+    cfg.board.kernel = kernel.data;
+    cfg.board.kernel_len = kernel.len;
+    cfg.board.initrd = initrd.data;
+    cfg.board.initrd_len = initrd.len;
+    struct machine_host host = {control, control_take_fd(msg, mc->fds, mc->n_fds, "doorbell")};
+    e = machine_create(m, &cfg, &host, err, sizeof err);
+    return e < 0 ? fail(control, e, "%s", err) : 0;
+}
+
+static int copy_identity(const Cleave__Describe *d, struct virtio_identity *id)
+{
+    if (d->config.len > sizeof id->config || d->n_rows > sizeof id->rows / sizeof *id->rows ||
+        d->n_queues > CHANNEL_MAX_QUEUES)
+        return -EINVAL;
+    id->device_id = d->virtio_id;
+    id->features = d->features;
+    memcpy(id->config, d->config.data, d->config.len);
+    id->config_len = (uint32_t)d->config.len;
+    id->selector_len = d->selector_len;
+    id->selector_data = d->selector_data;
+    id->selector_size_at = d->selector_size_at;
+    id->inbound_merge = d->inbound_merge;
+    id->merge_feature = d->merge_feature;
+    id->merge_count_at = d->merge_count_at;
+    for (size_t i = 0; i < d->n_rows; i++) {
+        if (d->rows[i]->data.len > sizeof id->rows[i].data)
+            return -EINVAL;
+        id->rows[i].selector = d->rows[i]->selector;
+        id->rows[i].len = (uint32_t)d->rows[i]->data.len;
+        memcpy(id->rows[i].data, d->rows[i]->data.data, d->rows[i]->data.len);
+    }
+    id->nrows = (unsigned)d->n_rows;
+    id->geometry = (struct channel_geometry){.nqueues = (uint32_t)d->n_queues, .blob_max = d->blob_max};
+    for (size_t i = 0; i < d->n_queues; i++) {
+        const Cleave__Queue *q = d->queues[i];
+        id->geometry.queue[i] = (struct channel_queue){q->kind,         q->slots,         q->max_request,
+                                                       q->max_response, q->request_bytes, q->response_bytes};
+    }
+    return 0;
+}
+
+static int send_attached(int control, const char *id, const struct channel_geometry *g, int out_fd)
+{
+    Cleave__Attached attached = CLEAVE__ATTACHED__INIT;
+    attached.id = (char *)id;
+    attached.layout_crc = channel_layout_crc(g);
+    Cleave__Control body = CLEAVE__CONTROL__INIT;
+    body.body_case = CLEAVE__CONTROL__BODY_ATTACHED;
+    body.attached = &attached;
+    return control_send(control, &body, &out_fd, 1);
+}
+
+static int plug(struct machine *m, const Cleave__Attach *a, const struct virtio_identity *id, struct link *l)
+{
+    struct board *b = machine_board(m);
+    if (a->slot < 0) {
+        board_uart_attach(b, l);
+        link_bind(l, &board_uart_sink, b);
+        return 0;
+    }
+    struct virtio *v = board_slot(b, (unsigned)a->slot);
+    if (!v)
+        return -EINVAL;
+    link_bind(l, &virtio_link_sink, v);
+    return virtio_plug(v, id, l);
+}
+
+static int attach(int control, const Cleave__Attach *a, struct machine *m)
+{
+    const Cleave__Describe *d = a->describe;
+    struct virtio_identity *id = calloc(1, sizeof *id);
+    struct link_scheduled *list = d ? calloc(d->n_schedule + 1, sizeof *list) : NULL;
+    struct link *l;
+    int out_fd = -1, err = -EINVAL;
+
+    if (!id || !list || (err = copy_identity(d, id)) < 0)
+        goto done;
+    for (size_t i = 0; i < d->n_schedule; i++)
+        list[i] = (struct link_scheduled){d->schedule[i]->ns, d->schedule[i]->queue, d->schedule[i]->data.data,
+                                          (uint32_t)d->schedule[i]->data.len};
+    struct link_config cfg = {.id = a->id,
+                              .index = a->index,
+                              .geometry = id->geometry,
+                              .blob = d->blob.data,
+                              .blob_len = (uint32_t)d->blob.len,
+                              .latency_ns = d->latency_ns,
+                              .scheduled = list,
+                              .nscheduled = (unsigned)d->n_schedule};
+    err = link_create(machine_crossings(m), &cfg, &l, &out_fd);
+    if (!err)
+        err = plug(m, a, id, l);
+    if (!err)
+        err = send_attached(control, a->id, &id->geometry, out_fd);
+done:
+    if (out_fd >= 0)
+        close(out_fd);
+    free(id);
+    free(list);
+    return err < 0 ? fail(control, err, "cannot attach device '%s': %s", a->id, strerror(-err)) : 0;
+}
+
+static int connect_device(int control, struct control_message *msg, struct machine *m)
+{
+    const Cleave__Link *link = msg->body->link;
+    struct link *l = crossings_find(machine_crossings(m), link->id);
+    int err = l && msg->nfds == 2 ? link_connect(l, link->epoch, msg->fds[0], msg->fds[1], link->reissue) : -EINVAL;
+    if (err < 0)
+        return fail(control, err, "cannot connect device '%s': %s", link->id, strerror(-err));
+    Cleave__Linked linked = CLEAVE__LINKED__INIT;
+    linked.id = link->id;
+    Cleave__Control body = CLEAVE__CONTROL__INIT;
+    body.body_case = CLEAVE__CONTROL__BODY_LINKED;
+    body.linked = &linked;
+    return control_send(control, &body, NULL, 0);
+}
+
+static bool all_connected(struct machine *m, unsigned linked)
+{
+    return crossings_at(machine_crossings(m), linked) == NULL;
+}
+
+/* Serves Attach and Link until Run; Ready is sent once every attached device is linked, and once more for each later one. */
+static int devices(int control, struct machine *m)
+{
+    unsigned linked = 0;
+    bool ready = false;
+    for (;;) {
+        struct control_message msg;
+        int err = control_wait(control, STEP_TIMEOUT_MS, &msg);
+        if (err < 0)
+            return fail(control, err, "no message from the supervisor: %s", strerror(-err));
+        Cleave__Control__BodyCase what = msg.body->body_case;
+        if (what == CLEAVE__CONTROL__BODY_ATTACH)
+            err = attach(control, msg.body->attach, m);
+        else if (what == CLEAVE__CONTROL__BODY_LINK)
+            err = connect_device(control, &msg, m);
+        else if (what != CLEAVE__CONTROL__BODY_RUN)
+            err = what == CLEAVE__CONTROL__BODY_STOP ? -ECANCELED : fail(control, -EPROTO, "unexpected message from the supervisor");
+        control_release(&msg);
+        if (err < 0)
+            return err;
+        linked += what == CLEAVE__CONTROL__BODY_LINK;
+        if (what == CLEAVE__CONTROL__BODY_RUN)
+            return 0;
+        if (!ready && linked && all_connected(m, linked))
+            ready = send_ready(control) == 0;
+    }
+}
+
+int startup(int control, struct machine **m)
+{
+    struct control_message msg;
+    int err = send_hello(control);
+    if (err < 0)
+        return err;
+    err = control_expect(control, CLEAVE__CONTROL__BODY_MACHINE, STEP_TIMEOUT_MS, &msg);
+    if (err < 0)
+        return fail(control, err, "no machine from the supervisor: %s", strerror(-err));
+    err = create(control, &msg, m);
+    control_release(&msg);
+    return err < 0 ? err : devices(control, *m);
+}

@@ -1,0 +1,42 @@
+/* The counters of the vcpu process as JSON. Must not change what it reports. */
+#include "cpu-core/main/internal.h"
+
+#include <jansson.h>
+
+static void put(json_t *o, const char *name, uint64_t v) { json_object_set_new(o, name, json_integer((json_int_t)v)); }
+
+static json_t *link_json(const struct link *l)
+{
+    json_t *o = json_object();
+    const struct link_stats *s = link_stats(l);
+#define X(name) put(o, #name, s->name);
+    LINK_COUNTERS(X)
+#undef X
+    return o;
+}
+
+char *machine_stats(struct machine *m)
+{
+    json_t *o = json_object(), *mmu = json_object(), *links = json_object();
+    const struct mmu_stats *s = mmu_stats(m->mmu);
+    struct link *l;
+
+    put(o, "icount", m->icount);
+    put(o, "virtual_ns", vclock_ns(&m->clock, m->icount));
+    put(o, "crossings", m->journal.count);
+    json_object_set_new(o, "crossings_digest", json_sprintf("%016llx", (unsigned long long)m->journal.digest));
+    json_object_set_new(o, "engine", json_string(m->engine->name));
+#define X(name) put(o, #name, m->stats.name);
+    MACHINE_COUNTERS(X)
+#undef X
+#define X(name) put(mmu, #name, s->name);
+    MMU_COUNTERS(X)
+#undef X
+    json_object_set_new(o, "mmu", mmu);
+    for (unsigned i = 0; (l = crossings_at(m->crossings, i)); i++)
+        json_object_set_new(links, link_id(l), link_json(l));
+    json_object_set_new(o, "devices", links);
+    char *text = json_dumps(o, JSON_COMPACT);
+    json_decref(o);
+    return text;
+}
