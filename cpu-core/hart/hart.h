@@ -118,6 +118,11 @@ struct hart {
     uint8_t pmpcfg[HART_PMP_ENTRIES];
     uint64_t pmpaddr[HART_PMP_ENTRIES]; /* as written, 54 bits */
 
+    /* Derived from pmpcfg and pmpaddr, not guest-visible: the physical pages each entry matches, first > last for none. */
+    uint64_t pmp_first[HART_PMP_ENTRIES], pmp_last[HART_PMP_ENTRIES];
+    uint8_t pmp_used;  /* entries beyond this index match nothing */
+    bool pmp_locked;   /* some entry binds M-mode */
+
     /* Reservation of LR: physical address of the doubleword-aligned reservation set. Lost on SC, trap, hart switch, and on a
      * store by another hart or a device into the set. */
     uint64_t res_addr;
@@ -183,6 +188,9 @@ int hart_csr(struct hart *h, uint32_t insn, unsigned csr, unsigned op, uint64_t 
 
 /* CSR value as software would read it in M-mode; for tools and tests, no side effects. -ENOENT if there is no such CSR. */
 int hart_csr_peek(const struct hart *h, unsigned csr, uint64_t *value);
+
+/* Name of a CSR, NULL if there is none of that number. Numbered groups (pmpaddr, mhpmcounter, mhpmevent) share the stem. */
+const char *hart_csr_name(unsigned csr);
 
 /* xRET, WFI, SFENCE.VMA/SINVAL and friends: check privilege and apply; -EFAULT with the exception recorded. mret and sret set h->pc. */
 int hart_mret(struct hart *h, uint32_t insn);
