@@ -15,8 +15,8 @@ enum page_attr {
     PAGE_DIRTY = 1,  /* written since the last hash epoch: its contribution to the hash is stale */
     PAGE_CODE = 2,   /* an engine holds something made from its bytes */
     PAGE_WALKED = 4, /* a page-table walk used it: bank entries derived from it may exist */
-    PAGE_WRITE = 8,  /* write entries may exist, at the page's recorded virtual address */
-    PAGE_WRITE_MANY = 16, /* … at more than one virtual address */
+    PAGE_WRITE = 8, /* write entries may exist, in the slots that the mmu recorded for the page */
+    PAGE_WRITE_MANY = 16, /* … and in others: the record was too small */
 };
 
 struct ram {

@@ -1,0 +1,191 @@
+/* The translation banks: which one a hart uses, and entering and dropping of entries. Knows nothing of PTEs.
+ */
+#include "cpu-core/mmu/internal.h"
+
+static void clear_slots(struct tlb_slot *s, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        s[i].tag = TLB_NO_TAG;
+}
+
+void bank_clear(struct mmu *m, struct tlb_bank *b)
+{
+    m->stats.bank_flushes++;
+    clear_slots(b->r, TLB_SLOTS);
+    clear_slots(b->w, TLB_SLOTS);
+    clear_slots(b->x, TLB_FETCH_SLOTS);
+}
+
+void bank_clear_writes(struct tlb_bank *b)
+{
+    clear_slots(b->w, TLB_SLOTS);
+}
+
+static void drop_slot(struct tlb_slot *s, uint64_t va)
+{
+    if (s->tag == va)
+        s->tag = TLB_NO_TAG;
+}
+
+void bank_drop_page(struct tlb_bank *b, uint64_t va)
+{
+    drop_slot(&b->r[slot_of(va)], va);
+    drop_slot(&b->w[slot_of(va)], va);
+    drop_slot(&b->x[fetch_slot_of(va)], va);
+}
+
+static void drop_slots(struct tlb_slot *s, unsigned n, uint64_t va, unsigned shift)
+{
+    for (unsigned i = 0; i < n; i++)
+        if (s[i].tag >> shift == va >> shift)
+            s[i].tag = TLB_NO_TAG;
+}
+
+void bank_drop_range(struct tlb_bank *b, uint64_t va, unsigned shift)
+{
+    uint64_t pages = 1ull << (shift - PAGE_SHIFT);
+    unsigned from = pages < TLB_SLOTS ? slot_of(va) : 0, n = pages < TLB_SLOTS ? (unsigned)pages : TLB_SLOTS;
+    drop_slots(b->r + from, n, va, shift);
+    drop_slots(b->w + from, n, va, shift);
+    drop_slots(b->x, TLB_FETCH_SLOTS, va, shift);
+}
+
+/* Remembers that the page may have write entries in slot `slot` of any bank. */
+static void record_write(struct mmu *m, uint64_t page, uint64_t slot)
+{
+    uint8_t *attr = &m->ram->attr[page];
+    uint64_t *word = &m->write_slots[page];
+    if (!(*attr & PAGE_WRITE)) {
+        *attr |= PAGE_WRITE;
+        *word = slot | 1ull << WRITE_COUNT_SHIFT;
+        return;
+    }
+    unsigned n = (unsigned)(*word >> WRITE_COUNT_SHIFT);
+    for (unsigned i = 0; i < n; i++)
+        if ((*word >> WRITE_SLOT_BITS * i & (TLB_SLOTS - 1)) == slot)
+            return;
+    if (n == WRITE_SLOTS)
+        *attr |= PAGE_WRITE_MANY;
+    else
+        *word += slot << WRITE_SLOT_BITS * n | 1ull << WRITE_COUNT_SHIFT;
+}
+
+void bank_fill(struct mmu *m, struct hart *h, struct tlb_bank *b, const struct walk *w,
+               enum mmu_access access)
+{
+    if (b == m->none)
+        return;
+    track_walk(m, h, w, bank_id(h->id, b));
+    uint64_t page = ram_page(w->pa), va = page_of(w->va);
+    struct tlb_slot entry = {.tag = va, .addend = (uint64_t)m->ram->host + (page << PAGE_SHIFT) - va};
+    if (access == MMU_FETCH) {
+        b->x[fetch_slot_of(va)] = entry;
+        m->stats.fetch_fills++;
+        return;
+    }
+    if (access & MMU_READ) {
+        b->r[slot_of(va)] = entry;
+        m->stats.read_fills++;
+    }
+    if (access & MMU_WRITE && !(m->ram->attr[page] & (PAGE_CODE | PAGE_WALKED))) {
+        ram_mark_dirty(m->ram, page);
+        record_write(m, page, slot_of(va));
+        b->w[slot_of(va)] = entry;
+        m->stats.write_fills++;
+    }
+}
+
+void revoke_writes(struct mmu *m, uint64_t page)
+{
+    uint8_t *attr = &m->ram->attr[page];
+    if (!(*attr & PAGE_WRITE))
+        return;
+    bool many = *attr & PAGE_WRITE_MANY;
+    uint64_t host = (uint64_t)m->ram->host + (page << PAGE_SHIFT), word = m->write_slots[page];
+    unsigned n = many ? TLB_SLOTS : (unsigned)(word >> WRITE_COUNT_SHIFT);
+    for (unsigned i = 0; i < m->nharts; i++)
+        for (unsigned j = 0; j < m->hart[i].n; j++)
+            for (unsigned k = 0; k < n; k++) {
+                unsigned slot = many ? k : word >> WRITE_SLOT_BITS * k & (TLB_SLOTS - 1);
+                struct tlb_slot *s = &m->hart[i].banks[j]->w[slot];
+                if (s->tag + s->addend == host) /* never true of TLB_NO_TAG, which is no page address */
+                    s->tag = TLB_NO_TAG;
+            }
+    *attr &= (uint8_t) ~(PAGE_WRITE | PAGE_WRITE_MANY);
+    m->stats.write_revokes++;
+}
+
+/* The least recently used bank that no view has as its last one. */
+static struct tlb_bank *victim(struct hart_banks *hb)
+{
+    struct tlb_bank *best = NULL;
+    for (unsigned i = 0; i < TLB_BANKS; i++) {
+        struct tlb_bank *b = hb->banks[i];
+        if (hb->last[b->view] != b && (!best || b->last_use < best->last_use))
+            best = b;
+    }
+    return best;
+}
+
+static struct tlb_bank *switch_bank(struct mmu *m, struct hart_banks *hb, uint64_t root, enum tlb_view view)
+{
+    struct tlb_bank *b = NULL;
+    hb->last[view]->last_use = ++hb->clock;
+    for (unsigned i = 0; i < hb->n && !b; i++)
+        if (hb->banks[i]->root == root && hb->banks[i]->view == view)
+            b = hb->banks[i];
+    if (!b) {
+        b = hb->n < TLB_BANKS ? hb->banks[hb->n++] : victim(hb);
+        b->root = root;
+        b->view = (uint8_t)view;
+        bank_clear(m, b);
+    }
+    return hb->last[view] = b;
+}
+
+static inline struct tlb_bank *select_bank(struct mmu *m, struct hart_banks *hb, uint64_t root,
+                                           enum tlb_view view)
+{
+    struct tlb_bank *b = hb->last[view];
+    return b->root == root ? b : switch_bank(m, hb, root, view);
+}
+
+static enum tlb_view view_of(unsigned priv)
+{
+    return priv == PRIV_M ? TLB_VIEW_M : priv == PRIV_S ? TLB_VIEW_S : TLB_VIEW_U;
+}
+
+void mmu_context_changed(struct hart *h)
+{
+    struct mmu *m = h->mmu;
+    if (m->no_tlb) {
+        h->code_dirty = true;
+        return;
+    }
+    struct hart_banks *hb = &m->hart[h->id];
+    uint64_t root = walk_root(h, h->priv);
+    enum tlb_view view = view_of(h->priv);
+    struct tlb_bank *fetch = select_bank(m, hb, root, view);
+    if (fetch != h->fetch_bank) {
+        h->fetch_bank = fetch;
+        h->code_dirty = true;
+    }
+    if (hart_data_priv(h) != h->priv || (root && h->mstatus & MSTATUS_MXR))
+        h->bank = m->none;
+    else if (root && view == TLB_VIEW_S && h->mstatus & MSTATUS_SUM)
+        h->bank = select_bank(m, hb, root, TLB_VIEW_S_SUM);
+    else
+        h->bank = fetch;
+}
+
+void mmu_pmp_changed(struct hart *h)
+{
+    struct mmu *m = h->mmu;
+    struct hart_banks *hb = &m->hart[h->id];
+    hb->n = 0; /* a bank is cleared when it is taken into use */
+    for (unsigned v = 0; v < TLB_VIEW_NONE; v++)
+        hb->last[v] = m->none;
+    h->bank = h->fetch_bank = m->none;
+    h->code_dirty = true;
+    mmu_context_changed(h);
+}

@@ -1,0 +1,155 @@
+/* What the files of this folder share. Not for other folders (tests/cpu-core/test_mmu*.c may look).
+ *
+ * How the banks stay indistinguishable from walking: an entry of a bank is the result of one walk, which read
+ * a chain of PTEs. Each page those PTEs lie in is WALKED, and its record says at which levels and virtual
+ * addresses walks used it and in which banks results may be. No bank has a write entry for a WALKED page, so
+ * every store to it comes to track_store(), which compares old and new PTEs and drops what a changed valid
+ * PTE contributed to. Entries exist only for valid PTEs, and represent only granted accesses, so storing over
+ * an invalid PTE, or adding permissions to a leaf, needs no drop. */
+#pragma once
+
+#include "cpu-core/mmu/mmu.h"
+
+#include <stdbool.h>
+
+#define PTE_V    (1ull << 0)
+#define PTE_R    (1ull << 1)
+#define PTE_W    (1ull << 2)
+#define PTE_X    (1ull << 3)
+#define PTE_U    (1ull << 4)
+#define PTE_G    (1ull << 5)
+#define PTE_A    (1ull << 6)
+#define PTE_D    (1ull << 7)
+#define PTE_RSW  (3ull << 8)
+#define PTE_PBMT (3ull << 61)
+#define PTE_N    (1ull << 63)
+
+#define PTE_PPN_SHIFT 10
+#define PTE_PPN_MASK  ((1ull << 44) - 1)
+
+#define LEVELS_MAX 5
+#define LEVEL_BITS 9
+
+#define BANKS_MAX  (HART_MAX * TLB_BANKS)
+#define BANK_WORDS (BANKS_MAX / 64)
+
+/* Where a page-table page stands in walks: its PTE i maps [va + i * size, + size) with size = 4 KiB << 9 *
+ * level. */
+struct table_use {
+    uint64_t va;
+    uint8_t level;
+};
+
+#define TABLE_USES 4
+
+/* Record of a WALKED page. */
+struct table {
+    uint32_t page;   /* RAM page number */
+    uint16_t stores; /* tracked stores since the last walk that led to an entry */
+    uint8_t nuses;   /* TABLE_USES + 1: more than fit, drops clear whole banks */
+    bool used;       /* the record is in use */
+    struct table_use uses[TABLE_USES];
+    uint64_t
+        banks[BANK_WORDS]; /* banks that may hold entries derived from the page; by bank id, never too few */
+};
+
+/* A page that is stored to this often without a walk in between is data now: what derives from it is dropped
+ * and it is no longer tracked. Worth about one range drop in three banks. */
+#define TABLE_STORES_MAX 32
+
+#define TABLES_MAX 32768u
+
+/* Slot indices of the write entries of a page: up to WRITE_SLOTS of them, packed in one word with their count
+ * on top. */
+#define WRITE_SLOTS       6
+#define WRITE_SLOT_BITS   10
+#define WRITE_COUNT_SHIFT 60
+
+struct hart_banks {
+    struct tlb_bank *last[TLB_VIEW_NONE]; /* the bank each view used last; NULL before its first use */
+    struct tlb_bank *banks[TLB_BANKS];
+    unsigned n; /* banks allocated; the rest is NULL */
+    uint64_t clock;
+};
+
+struct mmu {
+    struct ram *ram;
+    const struct bus *bus;
+    struct hart *const *harts;
+    unsigned nharts;
+    unsigned max_levels;
+    bool no_tlb;
+    const struct engine *engine;
+    void *engine_data;
+
+    struct hart_banks hart[HART_MAX];
+    struct tlb_bank *none; /* empty for ever, shared */
+
+    uint64_t *write_slots; /* one word a page, valid while PAGE_WRITE */
+    uint32_t *table_of;    /* one a page, valid while PAGE_WALKED: index into tables */
+    struct table *tables;
+    uint32_t ntables;     /* records in use or on the free list */
+    uint32_t free_table;  /* head of the free list, linked through `page`; TABLES_MAX for none */
+    uint32_t table_limit; /* at most TABLES_MAX; tests lower it */
+    uint32_t hand;        /* clock hand of eviction */
+
+    struct mmu_stats stats;
+};
+
+static inline uint64_t page_of(uint64_t va)
+{
+    return va & PAGE_MASK;
+}
+static inline unsigned slot_of(uint64_t va)
+{
+    return (va >> PAGE_SHIFT) & (TLB_SLOTS - 1);
+}
+static inline unsigned fetch_slot_of(uint64_t va)
+{
+    return (va >> PAGE_SHIFT) & (TLB_FETCH_SLOTS - 1);
+}
+
+/* walk.c: a translation and the PTEs it read. */
+struct walk {
+    uint64_t va, pa;
+    uint64_t pte[LEVELS_MAX]; /* physical addresses of the PTEs read, by level */
+    uint8_t top, leaf;        /* levels of the first and last PTE read; top < leaf when there is no paging */
+};
+
+/* Walks for `va` at privilege `priv` with the rules of the data view (SUM, MXR) unless `access` is MMU_FETCH;
+ * sets A, and D for writes. 0, or the exception's cause. */
+int walk(struct mmu *m, struct hart *h, uint64_t va, enum mmu_access access, unsigned priv, struct walk *w);
+
+/* The satp value that keys banks: MODE and PPN, or 0 when `priv` does not use paging. */
+static inline uint64_t walk_root(const struct hart *h, unsigned priv)
+{
+    return priv == PRIV_M || h->satp >> 60 == 0 ? 0 : h->satp & ~(0xffffull << 44);
+}
+
+/* bank.c */
+void bank_clear(struct mmu *m, struct tlb_bank *b);
+void bank_clear_writes(struct tlb_bank *b);
+void bank_drop_page(struct tlb_bank *b, uint64_t va);
+void bank_drop_range(struct tlb_bank *b, uint64_t va,
+                     unsigned shift); /* the 1 << shift bytes at va, aligned */
+static inline unsigned bank_id(unsigned hart, const struct tlb_bank *b)
+{
+    return hart * TLB_BANKS + b->index;
+}
+static inline struct tlb_bank *bank_of_id(const struct mmu *m, unsigned id)
+{
+    return m->hart[id / TLB_BANKS].banks[id % TLB_BANKS];
+}
+
+/* Enters a walked translation for `access` into bank `b` of hart `h`, if the page may have such an entry. */
+void bank_fill(struct mmu *m, struct hart *h, struct tlb_bank *b, const struct walk *w,
+               enum mmu_access access);
+
+/* track.c */
+void track_walk(struct mmu *m, struct hart *h, const struct walk *w, unsigned bank);
+void track_store(struct mmu *m, struct hart *h, uint64_t pa, const void *bytes, unsigned len);
+void track_reset(struct mmu *m); /* forgets all records; every bank is empty */
+void revoke_writes(struct mmu *m, uint64_t page);
+
+/* access.c: a store to RAM that does not interpret the bytes as PTEs. */
+void store_untracked(struct mmu *m, struct hart *h, uint64_t pa, const void *bytes, unsigned len);
