@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <stddef.h>
+#include <string.h>
 
 __extension__ typedef unsigned __int128 u128;
 
@@ -74,6 +75,18 @@ int vclock_add(struct vclock *c, struct vtimer *t)
     c->timers[c->ntimers++] = t;
     vclock_arm(c, t, due);
     return 0;
+}
+
+void vclock_remove(struct vclock *c, struct vtimer *t)
+{
+    for (unsigned i = 0; i < c->ntimers; i++) {
+        if (c->timers[i] != t)
+            continue;
+        memmove(&c->timers[i], &c->timers[i + 1], (c->ntimers - i - 1) * sizeof *c->timers);
+        c->ntimers--;
+        find_next_due(c);
+        return;
+    }
 }
 
 void vclock_arm(struct vclock *c, struct vtimer *t, uint64_t due)
