@@ -27,6 +27,7 @@ BUILDS = {
     'sanitizers': ('build-asan', 'gcc', ['--buildtype=debugoptimized', '-Db_sanitize=address,undefined']),
 }
 BUDGETS = {'build': 4 * 60, 'unit and differential': 6 * 60, 'system': 8 * 60}
+SUITES = ('unit', 'differential', 'system', 'soak')
 PASSED = {'OK', 'EXPECTEDFAIL'}
 SKIPPED = {'SKIP'}
 SHOWN_LINES = 40
@@ -89,6 +90,14 @@ def read_log(path):
     return [json.loads(line) for line in path.read_text(errors='replace').splitlines() if line.strip()]
 
 
+def check_suites(report, name):
+    """A test outside the suites would silently not run."""
+    tests = json.loads(run(['meson', 'introspect', '--tests', BUILDS[name][0]])[1])
+    lost = [entry['name'] for entry in tests
+            if not {suite.split(':')[-1] for suite in entry['suite']} & set(SUITES)]
+    report.result('every test is in a suite', 'FAIL' if lost else 'ok', 0, '\n'.join(lost))
+
+
 def test(report, name, suites, arguments=()):
     """Runs meson suites in one build and takes the results from meson's log."""
     folder = BUILDS[name][0]
@@ -124,6 +133,7 @@ def main():
     check_sources(report)
     timed(report, 'build', lambda: built.update({name: build(report, name) for name in BUILDS}))
     if built['gcc']:
+        check_suites(report, 'gcc')
         timed(report, 'unit and differential', lambda: test(report, 'gcc', ['unit', 'differential']))
     if built['sanitizers']:
         timed(report, 'unit with sanitizers', lambda: test(report, 'sanitizers', ['unit']))

@@ -47,7 +47,11 @@ build_tree() {
         say "configuring $build"
         meson setup "$@" "$build" "$top" </dev/null >&2 || die "meson setup failed"
     fi
-    ninja -C "$build" </dev/null >&2 || die "the build failed"
+    quiet=--quiet
+    [ ! -t 2 ] || quiet=
+    # An empty word must not reach ninja.
+    # shellcheck disable=SC2086
+    ninja $quiet -C "$build" </dev/null >&2 || die "the build failed"
 }
 
 # The folder for what is fetched and built once per user.
