@@ -1,4 +1,5 @@
-/* The crossing: a message between the vcpu process and anything else, as the journal sees it. Knows neither rings nor devices. */
+/* The crossing: a message between the vcpu process and anything else, as the journal sees it. Knows neither
+ * rings nor devices. */
 #pragma once
 
 #include <stdint.h>
@@ -19,22 +20,22 @@ enum crossing_kind {
 
 /* Host-endian in memory; the log's format is its own. */
 struct crossing {
-    uint64_t seq;    /* counts from 1 */
-    uint64_t icount; /* position: completed steps */
-    uint64_t pc;     /* of the current hart */
+    uint64_t seq;     /* counts from 1 */
+    uint64_t icount;  /* position: completed steps */
+    uint64_t pc;      /* of the current hart */
     uint64_t request; /* seq of the ring request, or 0 */
-    uint64_t arg;    /* kind-specific: status, generation */
-    uint16_t device; /* index in the fixed device order; 0xffff for the machine itself */
+    uint64_t arg;     /* kind-specific: status, generation */
+    uint16_t device;  /* index in the fixed device order; 0xffff for the machine itself */
     uint8_t queue;
     uint8_t direction; /* enum crossing_direction */
     uint8_t kind;      /* enum crossing_kind */
     uint8_t reserved[3];
-    uint32_t len; /* bytes of the body */
+    uint32_t len;    /* bytes of the body */
     uint64_t digest; /* XXH3-64 of the body */
 };
 
-/* Where crossings go, in order. `append` is called once for each, with the private copy of the body. Never fails the guest: a journal
- * that cannot take an entry deals with it by its own policy. */
+/* Where crossings go, in order. `append` is called once for each, with the private copy of the body. Never
+ * fails the guest: a journal that cannot take an entry deals with it by its own policy. */
 struct journal_ops {
     void (*append)(void *journal, const struct crossing *c, const void *body);
 };

@@ -1,6 +1,6 @@
-/* Single-producer single-consumer rings of 64-byte entries in shared memory, and the entries that travel in them. The peer is
- * hostile: its index is read once, checked before use, and every entry is copied out before it is looked at.
- * Knows no process, device or file descriptor. */
+/* Single-producer single-consumer rings of 64-byte entries in shared memory, and the entries that travel in
+ * them. The peer is hostile: its index is read once, checked before use, and every entry is copied out before
+ * it is looked at. Knows no process, device or file descriptor. */
 #pragma once
 
 #include <stdatomic.h>
@@ -12,20 +12,22 @@
 
 enum ring_op {
     RING_OP_REQUEST = 1,
-    RING_OP_RESET = 2, /* the guest reset the device: everything earlier is finished first, then this is completed */
+    RING_OP_RESET =
+        2, /* the guest reset the device: everything earlier is finished first, then this is completed */
 };
 
 enum ring_status {
     RING_STATUS_OK = 0,
-    RING_STATUS_FAILED = 1, /* the device process could not serve the request at all; the front-end reports a device error */
+    RING_STATUS_FAILED =
+        1, /* the device process could not serve the request at all; the front-end reports a device error */
 };
 
 enum ring_flag {
     RING_FLAG_REISSUE = 1, /* was in flight when the previous incarnation died */
 };
 
-/* vcpu -> device. Published in the order of seq over all queues of a channel; a RING_OP_RESET is a barrier in that order and travels on
- * the first queue of kind CHANNEL_REQUESTS, with the generation that it begins. */
+/* vcpu -> device. Published in the order of seq over all queues of a channel; a RING_OP_RESET is a barrier in
+ * that order and travels on the first queue of kind CHANNEL_REQUESTS, with the generation that it begins. */
 struct ring_request {
     uint64_t seq;        /* never repeats in a VM's life */
     uint32_t epoch;      /* incarnation of the device process */
@@ -35,10 +37,12 @@ struct ring_request {
     uint8_t flags;       /* enum ring_flag */
     uint32_t req_len;    /* bytes at req_off in the request arena */
     uint64_t req_off;
-    uint64_t resp_off; /* space in the response arena: resp_cap bytes, then blob_cap bytes from the next multiple of 8 */
+    uint64_t resp_off; /* space in the response arena: resp_cap bytes, then blob_cap bytes from the next
+                          multiple of 8 */
     uint32_t resp_cap;
     uint32_t blob_cap;
     uint64_t directive; /* injected fault, 0 for none */
+    uint64_t reserved;  /* 0 */
 };
 
 /* device -> vcpu: the answer to a request. */
@@ -46,9 +50,9 @@ struct ring_completion {
     uint64_t seq;
     uint32_t epoch;
     uint16_t slot;
-    uint16_t status;   /* enum ring_status */
-    uint32_t len;      /* bytes written to the response space, <= resp_cap */
-    uint32_t blob_len; /* new device state in the blob space, 0 for unchanged, <= blob_cap */
+    uint16_t status;      /* enum ring_status */
+    uint32_t len;         /* bytes written to the response space, <= resp_cap */
+    uint32_t blob_len;    /* new device state in the blob space, 0 for unchanged, <= blob_cap */
     uint64_t reserved[5]; /* 0 */
 };
 
@@ -58,7 +62,8 @@ struct ring_event {
     uint32_t epoch;
     uint32_t len; /* bytes at off in the queue's event arena; the span does not wrap */
     uint64_t off;
-    uint64_t cause;       /* seq of the request that this message answers (a deterministic responder), 0 for one from outside */
+    uint64_t cause; /* seq of the request that this message answers (a deterministic responder), 0 for one
+                       from outside */
     uint64_t reserved[4]; /* 0 */
 };
 
@@ -98,6 +103,7 @@ int ring_push(struct ring_producer *p, const void *entry);
 /* Entries ready, 0..size; -EPROTO if the peer's index is impossible. */
 int ring_ready(const struct ring_consumer *c);
 
-/* Copies the oldest entry out without consuming it: 1, or 0 when empty, or -EPROTO. ring_drop() consumes it. */
+/* Copies the oldest entry out without consuming it: 1, or 0 when empty, or -EPROTO. ring_drop() consumes it.
+ */
 int ring_peek(const struct ring_consumer *c, void *entry);
 void ring_drop(struct ring_consumer *c);
