@@ -5,15 +5,14 @@
 
 /* The range of an integer type: -2^63 <= min, max < 2^64, both given as 64-bit two's complement. */
 struct range {
-    bool is_signed;
     uint64_t min;
     uint64_t max;
 };
 
-static const struct range I32 = {true, (uint64_t)INT32_MIN, INT32_MAX};
-static const struct range U32 = {false, 0, UINT32_MAX};
-static const struct range I64 = {true, (uint64_t)INT64_MIN, INT64_MAX};
-static const struct range U64 = {false, 0, UINT64_MAX};
+static const struct range I32 = {(uint64_t)INT32_MIN, INT32_MAX};
+static const struct range U32 = {0, UINT32_MAX};
+static const struct range I64 = {(uint64_t)INT64_MIN, INT64_MAX};
+static const struct range U64 = {0, UINT64_MAX};
 
 /* The magnitude of a finite value other than zero, below 2^64, rounded to an integer. */
 FP_INLINE uint64_t round_magnitude(struct format f, struct unpacked u, unsigned rm, bool *inexact)
