@@ -187,9 +187,13 @@ static int compare_all(struct emulator *e, const struct options *o)
         failures += compare_op(e, op, o->seed, o->count);
         tests += op_modes(&op_table[op]);
     }
+    if (tests == 0) {
+        fprintf(stderr, "fp-compare: no such instruction: %s\n", o->op);
+        return 2;
+    }
     printf("%u of %u instructions and rounding modes equal, %" PRIu64 " cases each, seed %" PRIu64 "\n",
            tests - failures, tests, o->count, o->seed);
-    return tests == 0 || failures ? EXIT_FAILURE : EXIT_SUCCESS;
+    return failures ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
 static uint64_t parse_number(const char *text)
