@@ -1,5 +1,6 @@
-/* The inbound side: takes what devices sent, validates a private copy, stamps and journals it, and hands it to the front-end; in live
- * timing when it is there, in fixed timing when it is due. Must not know device types or guest memory. */
+/* The inbound side: takes what devices sent, validates a private copy, stamps and journals it, and hands it
+ * to the front-end; in live timing when it is there, in fixed timing when it is due. Must not know device
+ * types or guest memory. */
 #include "cpu-core/crossing/internal.h"
 
 #include <errno.h>
@@ -118,9 +119,8 @@ void poll_arrivals(struct link *l)
 
 static void apply_blob(struct link *l, unsigned queue, const struct slot *s)
 {
-    const uint8_t *src =
-        l->front->ops->response_mem(l->front, queue) + s->resp_off + ((uint64_t)s->resp_cap + 7 & ~7ull);
-    memcpy(l->blob, src, s->blob_len);
+    const uint8_t *responses = l->front->ops->response_mem(l->front, queue);
+    memcpy(l->blob, responses + s->resp_off + blob_offset(s), s->blob_len);
     l->blob_len = s->blob_len;
     struct crossing c = {.request = s->seq,
                          .device = (uint16_t)l->index,
@@ -216,7 +216,8 @@ static const char *event_error(const struct link *l, unsigned queue, const struc
     return NULL;
 }
 
-/* The oldest event in the ring, copied to private memory (cs->copy) with its payload; false if there is none. */
+/* The oldest event in the ring, copied to private memory (cs->copy) with its payload; false if there is none.
+ */
 static bool peek_event(struct link *l, unsigned queue, struct ring_event *e)
 {
     if (!l->connected || l->broken)
@@ -314,8 +315,8 @@ bool crossings_ready(struct crossings *cs)
         for (unsigned q = 0; q < l->nqueues; q++) {
             if (l->queue[q].narrivals)
                 return true;
-            if (l->queue[q].geometry.kind == CHANNEL_INBOUND && !l->queue[q].blocked && peek_event(l, q, &e) &&
-                !(cs->fixed && e.cause))
+            if (l->queue[q].geometry.kind == CHANNEL_INBOUND && !l->queue[q].blocked &&
+                peek_event(l, q, &e) && !(cs->fixed && e.cause))
                 return true;
         }
     }

@@ -1,6 +1,6 @@
-/* The crossing layer: the only code of cpu-core that touches rings. It stamps, orders and journals every message between the
- * machine and the device processes, keeps the private in-flight table, and hands what comes in to a front-end (virtio transport, UART).
- * Knows no device type and no guest memory. */
+/* The crossing layer: the only code of cpu-core that touches rings. It stamps, orders and journals every
+ * message between the machine and the device processes, keeps the private in-flight table, and hands what
+ * comes in to a front-end (virtio transport, UART). Knows no device type and no guest memory. */
 #pragma once
 
 #include "ipc/channel.h"
@@ -16,10 +16,13 @@ struct link;      /* one device */
 
 /* A front-end's side of a link. All calls happen between steps, at a position, on the vcpu's one thread. */
 struct link_sink {
-    /* The request in `slot` of `queue` was answered: `len` bytes of response in private memory, valid during the call. `failed`: the device
-     * process could not serve it (the front-end reports a device error). The slot is free afterwards. */
-    void (*completed)(void *front, unsigned queue, unsigned slot, const uint8_t *data, uint32_t len, bool failed);
-    /* True if the guest can take an inbound message of `len` bytes on `queue` now; a function of guest state. */
+    /* The request in `slot` of `queue` was answered: `len` bytes of response in private memory, valid during
+     * the call. `failed`: the device process could not serve it (the front-end reports a device error). The
+     * slot is free afterwards. */
+    void (*completed)(void *front, unsigned queue, unsigned slot, const uint8_t *data, uint32_t len,
+                      bool failed);
+    /* True if the guest can take an inbound message of `len` bytes on `queue` now; a function of guest state.
+     */
     bool (*room)(void *front, unsigned queue, uint32_t len);
     /* Takes the message; room() was just true. */
     void (*received)(void *front, unsigned queue, const uint8_t *data, uint32_t len);
@@ -27,23 +30,31 @@ struct link_sink {
     void (*config)(void *front, const uint8_t *config, uint32_t len);
 };
 
-/* Admission: reserves a slot and arena space for a request of `req_len` readable and `resp_cap` writable bytes. Returns the
- * slot (0..slots-1) or -ENOSPC: the chain stays in the available ring until a delivery makes room. -EMSGSIZE: never fits (the
- * front-end reports a device error). A function of guest state alone. */
+/* Admission: reserves a slot and arena space for a request of `req_len` readable and `resp_cap` writable
+ * bytes. Returns the slot (0..slots-1) or -ENOSPC: the chain stays in the available ring until a delivery
+ * makes room. -EMSGSIZE: never fits (the front-end reports a device error). A function of guest state alone.
+ */
 int link_reserve(struct link *l, unsigned queue, uint32_t req_len, uint32_t resp_cap);
 
 /* Where the readable bytes of the reserved request go: req_len bytes of the request arena. */
 uint8_t *link_request_bytes(struct link *l, unsigned queue, unsigned slot);
 
-/* Submits the reserved request: numbers, journals and publishes it. link_kick() rings the doorbell once after a batch. */
+/* What the driver accepted of the device's feature bits (0 after a reset): travels with every request from
+ * here on. */
+void link_features(struct link *l, uint64_t features);
+
+/* Submits the reserved request: numbers, journals and publishes it. link_kick() rings the doorbell once after
+ * a batch. */
 void link_submit(struct link *l, unsigned queue, unsigned slot);
 void link_kick(struct link *l);
 
-/* The guest resets the device: in-flight requests become orphans, whose completions are swallowed; their slots are free at once for the new
- * generation. Waits (host time only, invisible to the guest) if the orphans of an earlier reset are not finished. */
+/* The guest resets the device: in-flight requests become orphans, whose completions are swallowed; their
+ * slots are free at once for the new generation. Waits (host time only, invisible to the guest) if the
+ * orphans of an earlier reset are not finished. */
 void link_reset(struct link *l);
 
-/* Asks for inbound messages again after the guest made room (rx buffers posted, FIFO read). Takes effect at slice ends. */
+/* Asks for inbound messages again after the guest made room (rx buffers posted, FIFO read). Takes effect at
+ * slice ends. */
 void link_room_made(struct link *l, unsigned queue);
 
 unsigned link_slots(const struct link *l, unsigned queue);
@@ -52,12 +63,13 @@ unsigned link_slots(const struct link *l, unsigned queue);
 struct crossings_host {
     /* The current position, for stamps. */
     void (*position)(void *arg, uint64_t *icount, uint64_t *pc);
-    /* Blocks until something may have happened on a doorbell; serves control messages meanwhile. 0, or -ECANCELED when
-     * the machine is to stop: the caller gives up what it waited for. */
+    /* Blocks until something may have happened on a doorbell; serves control messages meanwhile. 0, or
+     * -ECANCELED when the machine is to stop: the caller gives up what it waited for. */
     int (*wait)(void *arg);
     /* A peer broke the protocol; the link is dead until it is connected again. */
     void (*fault)(void *arg, const char *id, const char *why);
-    /* Guest-visible work became due at the current position while a slice runs: end the slice after this instruction. */
+    /* Guest-visible work became due at the current position while a slice runs: end the slice after this
+     * instruction. */
     void (*attention)(void *arg);
     void *arg;
 };
@@ -76,15 +88,16 @@ struct link_config {
     struct channel_geometry geometry;
     const uint8_t *blob; /* initial device state */
     uint32_t blob_len;
-    uint64_t latency_ns; /* fixed timing */
+    uint64_t latency_ns;                    /* fixed timing */
     const struct link_scheduled *scheduled; /* ascending in ns; copied */
     unsigned nscheduled;
 };
 
 /* Counters of one link. */
-#define LINK_COUNTERS(X)                                                                                              \
-    X(requests) X(completions) X(events) X(request_bytes) X(response_bytes) X(event_bytes) X(resets) X(orphans) X(refused) \
-    X(dropped)
+#define LINK_COUNTERS(X)                                                                                     \
+    X(requests)                                                                                              \
+    X(completions) X(events) X(request_bytes) X(response_bytes) X(event_bytes) X(resets) X(orphans)          \
+        X(refused) X(dropped)
 
 struct link_stats {
 #define X(name) uint64_t name;
@@ -93,8 +106,8 @@ struct link_stats {
 };
 
 /* `fixed` chooses fixed completion timing; the journal takes every crossing in order. */
-int crossings_create(struct crossings **cs, struct vclock *clock, bool fixed, const struct crossings_host *host,
-                     const struct journal_ops *journal, void *journal_arg);
+int crossings_create(struct crossings **cs, struct vclock *clock, bool fixed,
+                     const struct crossings_host *host, const struct journal_ops *journal, void *journal_arg);
 void crossings_destroy(struct crossings *cs);
 
 /* Adds a device; *out_fd receives the memfd for the device process (owned by the caller). */
@@ -103,7 +116,8 @@ int link_create(struct crossings *cs, const struct link_config *cfg, struct link
 /* Joins the front-end; before the machine runs. */
 void link_bind(struct link *l, const struct link_sink *sink, void *front);
 
-/* An incarnation of the device process takes over (its in-flight requests are re-issued when `reissue`), or is gone. */
+/* An incarnation of the device process takes over (its in-flight requests are re-issued when `reissue`), or
+ * is gone. */
 int link_connect(struct link *l, uint32_t epoch, int in_fd, int doorbell, bool reissue);
 void link_disconnect(struct link *l);
 
@@ -112,7 +126,8 @@ struct link *crossings_at(struct crossings *cs, unsigned i); /* NULL past the la
 const char *link_id(const struct link *l);
 const struct link_stats *link_stats(const struct link *l);
 
-/* Slice end: accepts what is there, in device order, at the current position. Returns the number of crossings applied. */
+/* Slice end: accepts what is there, in device order, at the current position. Returns the number of crossings
+ * applied. */
 unsigned crossings_accept(struct crossings *cs);
 
 /* True while requests are in flight or messages wait: slices are short then. */

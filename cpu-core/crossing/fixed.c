@@ -1,5 +1,6 @@
-/* Fixed completion timing and scripted messages: deliveries at virtual times that depend on guest state alone. A late device is waited
- * for. Must not let the host's time or the order of arrivals reach the guest. */
+/* Fixed completion timing and scripted messages: deliveries at virtual times that depend on guest state
+ * alone. A late device is waited for. Must not let the host's time or the order of arrivals reach the guest.
+ */
 #include "cpu-core/crossing/internal.h"
 
 #include <errno.h>

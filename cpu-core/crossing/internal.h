@@ -4,10 +4,11 @@
 #include "cpu-core/crossing/crossing.h"
 #include "cpu-core/time/vclock.h"
 
-#define MAX_LINKS    64
-#define MAX_WAITING  256 /* messages that a link keeps for a guest without room; more are dropped and counted */
-#define MAX_SLOTS    1024
-#define NO_SLOT      UINT32_MAX
+#define MAX_LINKS 64
+#define MAX_WAITING                                                                                          \
+    256 /* messages that a link keeps for a guest without room; more are dropped and counted */
+#define MAX_SLOTS 1024
+#define NO_SLOT   UINT32_MAX
 
 enum slot_state { SLOT_FREE = 0, SLOT_RESERVED, SLOT_IN_FLIGHT, SLOT_ORPHANED };
 
@@ -33,8 +34,8 @@ struct message {
 
 struct link_queue {
     struct channel_queue geometry;
-    /* Two halves, one a generation (its low bit): orphans of the previous generation keep theirs, so that admission
-     * depends on the present generation alone. */
+    /* Two halves, one a generation (its low bit): orphans of the previous generation keep theirs, so that
+     * admission depends on the present generation alone. */
     struct slot *table; /* 2 * slots */
     struct arena *requests[2], *responses[2];
     uint64_t request_half, response_half; /* bytes of a half */
@@ -57,13 +58,14 @@ struct link {
     struct channel_layout layout;
     bool connected, broken;
     uint32_t epoch, generation;
-    uint64_t reset_seq;  /* of the reset the device has not finished, or 0 */
+    uint64_t reset_seq;   /* of the reset the device has not finished, or 0 */
     unsigned reset_queue; /* the queue that carries resets: the first of kind CHANNEL_REQUESTS */
     struct link_queue queue[CHANNEL_MAX_QUEUES];
     unsigned nqueues;
     uint8_t *blob, *blob_reset;
     uint32_t blob_len, blob_reset_len;
     uint64_t latency_ns;
+    uint64_t features; /* accepted by the driver; the front-end's state */
     struct link_scheduled *scheduled;
     unsigned nscheduled, next_scheduled;
     struct vtimer schedule_timer;
@@ -89,12 +91,27 @@ struct crossings {
     unsigned applied; /* crossings applied since the counter was last cleared */
 };
 
-static inline unsigned half_of(const struct link *l) { return l->generation & 1; }
+static inline unsigned half_of(const struct link *l)
+{
+    return l->generation & 1;
+}
+
+/* Bytes of the response arena that a request takes: its response, then the blob from the next multiple of 8.
+ */
+static inline uint64_t blob_offset(const struct slot *s)
+{
+    return ((uint64_t)s->resp_cap + 7) & ~7ull;
+}
+static inline uint64_t response_span(const struct link *l, const struct slot *s)
+{
+    return blob_offset(s) + l->front->geometry.blob_max;
+}
 
 /* Appends a crossing to the journal at the current position. */
 void journal_crossing(struct crossings *cs, struct crossing *c, const void *body, uint32_t len);
 
-/* Takes completions out of the rings into the in-flight tables, validated; marks the link broken on a violation. */
+/* Takes completions out of the rings into the in-flight tables, validated; marks the link broken on a
+ * violation. */
 void poll_arrivals(struct link *l);
 
 /* Marks the link broken and tells the machine. */

@@ -1,5 +1,5 @@
-/* Links: creation, admission, submission, reset, connection to an incarnation. Must not know device types or guest
- * memory, and lets nothing the peer did influence admission. */
+/* Links: creation, admission, submission, reset, connection to an incarnation. Must not know device types or
+ * guest memory, and lets nothing the peer did influence admission. */
 #include "cpu-core/crossing/internal.h"
 #include "cpu-core/state/state.h"
 
@@ -10,8 +10,8 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-int crossings_create(struct crossings **ret, struct vclock *clock, bool fixed, const struct crossings_host *host,
-                     const struct journal_ops *journal, void *journal_arg)
+int crossings_create(struct crossings **ret, struct vclock *clock, bool fixed,
+                     const struct crossings_host *host, const struct journal_ops *journal, void *journal_arg)
 {
     struct crossings *cs = calloc(1, sizeof *cs);
     if (!cs)
@@ -140,8 +140,8 @@ static int link_init(struct link *l, const struct link_config *cfg, int *out_fd)
         if (l->reset_queue == CHANNEL_MAX_QUEUES && cfg->geometry.queue[q].kind == CHANNEL_REQUESTS)
             l->reset_queue = q;
     }
-    l->schedule_timer =
-        (struct vtimer){.due = VCLOCK_NEVER, .order = (1u << 17) + cfg->index, .fire = schedule_fire, .arg = l};
+    l->schedule_timer = (struct vtimer){
+        .due = VCLOCK_NEVER, .order = (1u << 17) + cfg->index, .fire = schedule_fire, .arg = l};
     int err = vclock_add(l->cs->clock, &l->schedule_timer);
     if (!err)
         err = copy_schedule(l, cfg);
@@ -152,7 +152,8 @@ static int link_init(struct link *l, const struct link_config *cfg, int *out_fd)
 
 int link_create(struct crossings *cs, const struct link_config *cfg, struct link **ret, int *out_fd)
 {
-    if (channel_check(&cfg->geometry) < 0 || cfg->blob_len > cfg->geometry.blob_max || cs->nlinks == MAX_LINKS)
+    if (channel_check(&cfg->geometry) < 0 || cfg->blob_len > cfg->geometry.blob_max ||
+        cs->nlinks == MAX_LINKS)
         return -EINVAL;
     struct link *l = calloc(1, sizeof *l);
     if (!l)
@@ -175,11 +176,23 @@ void link_bind(struct link *l, const struct link_sink *sink, void *front)
     l->sink_arg = front;
 }
 
-unsigned link_slots(const struct link *l, unsigned queue) { return l->queue[queue].geometry.slots; }
-const char *link_id(const struct link *l) { return l->id; }
-const struct link_stats *link_stats(const struct link *l) { return &l->stats; }
+unsigned link_slots(const struct link *l, unsigned queue)
+{
+    return l->queue[queue].geometry.slots;
+}
+const char *link_id(const struct link *l)
+{
+    return l->id;
+}
+const struct link_stats *link_stats(const struct link *l)
+{
+    return &l->stats;
+}
 
-struct link *crossings_at(struct crossings *cs, unsigned i) { return i < cs->nlinks ? cs->links[i] : NULL; }
+struct link *crossings_at(struct crossings *cs, unsigned i)
+{
+    return i < cs->nlinks ? cs->links[i] : NULL;
+}
 
 struct link *crossings_find(struct crossings *cs, const char *id)
 {
@@ -208,19 +221,16 @@ int link_reserve(struct link *l, unsigned queue, uint32_t req_len, uint32_t resp
     if (slot == q->geometry.slots)
         return -ENOSPC;
     unsigned half = half_of(l);
-    uint64_t req_off, resp_off;
-    if (arena_alloc(q->requests[half], req_len, &req_off) < 0)
+    struct slot s = {.state = SLOT_RESERVED, .req_len = req_len, .resp_cap = resp_cap};
+    if (arena_alloc(q->requests[half], req_len, &s.req_off) < 0)
         return -ENOSPC;
-    uint64_t resp_len = ((uint64_t)resp_cap + 7 & ~7ull) + l->front->geometry.blob_max;
-    if (arena_alloc(q->responses[half], resp_len, &resp_off) < 0) {
-        arena_free(q->requests[half], req_off, req_len);
+    if (arena_alloc(q->responses[half], response_span(l, &s), &s.resp_off) < 0) {
+        arena_free(q->requests[half], s.req_off, req_len);
         return -ENOSPC;
     }
-    q->table[table_index(l, queue, slot)] = (struct slot){.state = SLOT_RESERVED,
-                                                          .req_len = req_len,
-                                                          .resp_cap = resp_cap,
-                                                          .req_off = half * q->request_half + req_off,
-                                                          .resp_off = half * q->response_half + resp_off};
+    s.req_off += half * q->request_half;
+    s.resp_off += half * q->response_half;
+    q->table[table_index(l, queue, slot)] = s;
     return (int)slot;
 }
 
@@ -230,8 +240,7 @@ void release_slot(struct link *l, unsigned queue, uint32_t index)
     struct slot *s = &q->table[index];
     unsigned half = index >= q->geometry.slots;
     arena_free(q->requests[half], s->req_off - half * q->request_half, s->req_len);
-    arena_free(q->responses[half], s->resp_off - half * q->response_half,
-               ((uint64_t)s->resp_cap + 7 & ~7ull) + l->front->geometry.blob_max);
+    arena_free(q->responses[half], s->resp_off - half * q->response_half, response_span(l, s));
     s->state = SLOT_FREE;
 }
 
@@ -264,7 +273,8 @@ static struct ring_request wire_request(const struct link *l, unsigned queue, ui
                                  .req_off = s->req_off,
                                  .resp_off = s->resp_off,
                                  .resp_cap = s->resp_cap,
-                                 .blob_cap = l->front->geometry.blob_max};
+                                 .blob_cap = l->front->geometry.blob_max,
+                                 .features = l->features};
 }
 
 void link_submit(struct link *l, unsigned queue, unsigned slot)
@@ -298,6 +308,11 @@ void link_submit(struct link *l, unsigned queue, unsigned slot)
     } else {
         cs->host.attention(cs->host.arg);
     }
+}
+
+void link_features(struct link *l, uint64_t features)
+{
+    l->features = features;
 }
 
 void link_kick(struct link *l)
@@ -392,7 +407,8 @@ static int by_seq(const void *a, const void *b)
     return x->seq < y->seq ? -1 : x->seq > y->seq;
 }
 
-/* Orphans first, then the reset that follows them, then the present generation: the order of their numbers. */
+/* Orphans first, then the reset that follows them, then the present generation: the order of their numbers.
+ */
 static int reissue_all(struct link *l)
 {
     unsigned n = 0, room = 0;

@@ -1,5 +1,5 @@
-/* The vcpu's side of the control plane while the machine exists, and its one wait. Must not change guest state: a command becomes a crossing at
- * a position. */
+/* The vcpu's side of the control plane while the machine exists, and its one wait. Must not change guest
+ * state: a command becomes a crossing at a position. */
 #include "cpu-core/main/internal.h"
 
 #include <errno.h>
@@ -140,7 +140,8 @@ void machine_control(struct machine *m)
 
 int machine_wait(struct machine *m, int64_t timeout_ns)
 {
-    struct pollfd p[] = {{.fd = m->host.control, .events = POLLIN}, {.fd = m->host.doorbell, .events = POLLIN}};
+    struct pollfd p[] = {{.fd = m->host.control, .events = POLLIN},
+                         {.fd = m->host.doorbell, .events = POLLIN}};
     struct timespec limit = {timeout_ns / 1000000000, timeout_ns % 1000000000};
     uint64_t rings;
     machine_control(m);

@@ -31,7 +31,10 @@ uint64_t governor_virtual(const struct governor *g, uint64_t host_ns)
     return ns > 0 ? (uint64_t)ns : 0;
 }
 
-uint64_t governor_host(const struct governor *g, uint64_t ns) { return g->host_zero + ns; }
+uint64_t governor_host(const struct governor *g, uint64_t ns)
+{
+    return g->host_zero + ns;
+}
 
 static void measure(struct governor *g, uint64_t host_ns, uint64_t icount)
 {
@@ -45,7 +48,8 @@ static void measure(struct governor *g, uint64_t host_ns, uint64_t icount)
     governor_skip(g, host_ns, icount);
 }
 
-bool governor_check(struct governor *g, uint64_t host_ns, uint64_t virtual_ns, uint64_t icount, uint64_t *rate)
+bool governor_check(struct governor *g, uint64_t host_ns, uint64_t virtual_ns, uint64_t icount,
+                    uint64_t *rate)
 {
     measure(g, host_ns, icount);
     int64_t error = (int64_t)(host_ns - g->host_zero - virtual_ns);
@@ -55,8 +59,12 @@ bool governor_check(struct governor *g, uint64_t host_ns, uint64_t virtual_ns, u
     }
     if (error < TOLERANCE_NS && error > -TOLERANCE_NS)
         return false;
-    int64_t correction = error > HORIZON_NS / 2 ? HORIZON_NS / 2 : error < -HORIZON_NS / 2 ? -HORIZON_NS / 2 : error;
+    int64_t correction = error > HORIZON_NS / 2    ? HORIZON_NS / 2
+                         : error < -HORIZON_NS / 2 ? -HORIZON_NS / 2
+                                                   : error;
     __int128 wanted = (__int128)g->rate * (HORIZON_NS + correction) / HORIZON_NS;
-    *rate = wanted < (__int128)MIN_RATE ? MIN_RATE : wanted > (__int128)MAX_RATE ? MAX_RATE : (uint64_t)wanted;
+    *rate = wanted < (__int128)MIN_RATE   ? MIN_RATE
+            : wanted > (__int128)MAX_RATE ? MAX_RATE
+                                          : (uint64_t)wanted;
     return true;
 }

@@ -1,8 +1,8 @@
 /* What the files of the machine loop share. Not for others. */
 #pragma once
 
-#include "cpu-core/main/machine.h"
 #include "cpu-core/main/governor.h"
+#include "cpu-core/main/machine.h"
 
 /* Crossings seen, as a running digest: equal digests mean equal histories. */
 struct digest_journal {
@@ -49,8 +49,8 @@ struct machine {
 /* Serves every control message that is there. */
 void machine_control(struct machine *m);
 
-/* The one wait: blocks until a doorbell, a control message or `timeout_ns` (negative: no limit), and serves control. -ECANCELED if the machine is
- * to stop. */
+/* The one wait: blocks until a doorbell, a control message or `timeout_ns` (negative: no limit), and serves
+ * control. -ECANCELED if the machine is to stop. */
 int machine_wait(struct machine *m, int64_t timeout_ns);
 
 /* Sends to the supervisor; a full socket is waited for, a dead one stops the machine. */

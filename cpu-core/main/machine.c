@@ -1,5 +1,6 @@
-/* The machine loop. Rules 1 to 7 of the crossings meet here: the order of things at a position is state hash, deadlines, inbound crossings,
- * then the step. Must not let the host's time in except through a clock crossing. */
+/* The machine loop. Rules 1 to 7 of the crossings meet here: the order of things at a position is state hash,
+ * deadlines, inbound crossings, then the step. Must not let the host's time in except through a clock
+ * crossing. */
 #include "cpu-core/main/internal.h"
 #include "cpu-core/state/state.h"
 
@@ -12,8 +13,8 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#define SLICE_BUSY       10000u    /* requests in flight: look at the rings often */
-#define SLICE_HOST_CLOCK 100000u   /* well under the millisecond between clock comparisons */
+#define SLICE_BUSY       10000u  /* requests in flight: look at the rings often */
+#define SLICE_HOST_CLOCK 100000u /* well under the millisecond between clock comparisons */
 #define SLICE_VIRTUAL    1000000u
 #define POLL_NS          1000000u
 
@@ -27,9 +28,8 @@ static uint64_t host_now(void)
 static void append_digest(void *arg, const struct crossing *c, const void *body)
 {
     struct digest_journal *j = arg;
-    uint64_t link[] = {j->digest, c->seq,    c->icount, c->pc,     c->request,
-                       c->arg,    c->device, c->queue,  c->kind,   c->direction,
-                       c->len,    c->digest};
+    uint64_t link[] = {j->digest, c->seq,   c->icount, c->pc,        c->request, c->arg,
+                       c->device, c->queue, c->kind,   c->direction, c->len,     c->digest};
     j->count++;
     j->digest = XXH3_64bits(link, sizeof link);
 }
@@ -50,7 +50,10 @@ static void attention(void *arg)
         hart_shorten(m->in_slice, hart_icount(m->in_slice) + 1);
 }
 
-static int wait_for_device(void *arg) { return machine_wait(arg, -1); }
+static int wait_for_device(void *arg)
+{
+    return machine_wait(arg, -1);
+}
 
 static void device_fault(void *arg, const char *id, const char *why)
 {
@@ -70,7 +73,10 @@ static void clock_moved(void *arg, uint64_t icount)
         hart_shorten(m->in_slice, icount);
 }
 
-static void ipi(void *arg, struct hart *from, unsigned to) { from->yield = true; }
+static void ipi(void *arg, struct hart *from, unsigned to)
+{
+    from->yield = true;
+}
 
 static void guest_request(void *arg, enum board_request what, uint32_t status)
 {
@@ -106,7 +112,8 @@ static int create_core(struct machine *m, char *err, size_t errlen)
     }
     e = create_harts(m);
     if (!e)
-        e = mmu_create(&m->mmu, &m->ram, &m->bus, m->harts, m->nharts, m->cfg.board.mmu_levels, m->cfg.no_tlb);
+        e = mmu_create(&m->mmu, &m->ram, &m->bus, m->harts, m->nharts, m->cfg.board.mmu_levels,
+                       m->cfg.no_tlb);
     if (!e)
         e = m->engine->create(&m->engine_data, m->mmu, m->cfg.no_tlb);
     if (e < 0) {
@@ -117,8 +124,8 @@ static int create_core(struct machine *m, char *err, size_t errlen)
     return 0;
 }
 
-int machine_create(struct machine **ret, const struct machine_config *cfg, const struct machine_host *host, char *err,
-                   size_t errlen)
+int machine_create(struct machine **ret, const struct machine_config *cfg, const struct machine_host *host,
+                   char *err, size_t errlen)
 {
     struct machine *m = calloc(1, sizeof *m);
     if (!m) {
@@ -170,10 +177,22 @@ void machine_destroy(struct machine *m)
     free(m);
 }
 
-struct crossings *machine_crossings(struct machine *m) { return m->crossings; }
-struct board *machine_board(struct machine *m) { return m->board; }
-uint64_t machine_icount(const struct machine *m) { return m->icount; }
-const char *machine_fault(const struct machine *m) { return m->fault; }
+struct crossings *machine_crossings(struct machine *m)
+{
+    return m->crossings;
+}
+struct board *machine_board(struct machine *m)
+{
+    return m->board;
+}
+uint64_t machine_icount(const struct machine *m)
+{
+    return m->icount;
+}
+const char *machine_fault(const struct machine *m)
+{
+    return m->fault;
+}
 
 void machine_fail(struct machine *m, const char *why)
 {
@@ -194,7 +213,10 @@ static void visit(void *arg, struct state_io *io)
     crossings_state(m->crossings, io);
 }
 
-uint64_t machine_hash(struct machine *m) { return mmu_ram_hash(m->mmu) + state_hash(visit, m); }
+uint64_t machine_hash(struct machine *m)
+{
+    return mmu_ram_hash(m->mmu) + state_hash(visit, m);
+}
 
 /* Hashes that were asked for at this position: before anything is applied to it. */
 static void report_hashes(struct machine *m)
@@ -241,7 +263,8 @@ static uint64_t next_due(const struct machine *m)
     return due;
 }
 
-/* The hart whose turn it is, or NULL if all wait. A switch clears the reservation, which ends a wait for its loss. */
+/* The hart whose turn it is, or NULL if all wait. A switch clears the reservation, which ends a wait for its
+ * loss. */
 static struct hart *schedule(struct machine *m)
 {
     struct hart *old = m->harts[m->current];
@@ -267,8 +290,8 @@ static struct hart *schedule(struct machine *m)
     return NULL;
 }
 
-/* All harts wait. Virtual clock: time jumps to the next deadline, and without one stands still until input comes. Host clock: the host waits
- * until the deadline or a doorbell, then time jumps to the host's. */
+/* All harts wait. Virtual clock: time jumps to the next deadline, and without one stands still until input
+ * comes. Host clock: the host waits until the deadline or a doorbell, then time jumps to the host's. */
 static void idle(struct machine *m)
 {
     uint64_t due = next_due(m), rate = m->clock.rate;
@@ -302,7 +325,8 @@ static uint64_t budget_of(const struct machine *m)
         budget = SLICE_BUSY;
     if (m->nharts > 1 && m->quantum_left < budget)
         budget = m->quantum_left;
-    uint64_t ends[] = {vclock_next_step(&m->clock), m->next_hash_every, m->cfg.stop_at ? m->cfg.stop_at : VCLOCK_NEVER,
+    uint64_t ends[] = {vclock_next_step(&m->clock), m->next_hash_every,
+                       m->cfg.stop_at ? m->cfg.stop_at : VCLOCK_NEVER,
                        m->next_hash_at < m->cfg.nhash_at ? m->cfg.hash_at[m->next_hash_at] : VCLOCK_NEVER};
     for (unsigned i = 0; i < sizeof ends / sizeof *ends; i++)
         if (ends[i] > n && ends[i] - n < budget)

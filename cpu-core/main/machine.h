@@ -1,5 +1,5 @@
-/* The machine loop: owns icount, the order of harts, virtual time's relation to the host's, and every wait of the vcpu process. The
- * only module that knows all others of cpu-core; knows no device type. */
+/* The machine loop: owns icount, the order of harts, virtual time's relation to the host's, and every wait of
+ * the vcpu process. The only module that knows all others of cpu-core; knows no device type. */
 #pragma once
 
 #include "cpu-core/board/board.h"
@@ -21,8 +21,8 @@ struct machine_config {
     bool virtual_clock;
     bool fixed_timing;
     bool hash_at_exit;
-    uint64_t hash_every;       /* steps, 0 for never */
-    const uint64_t *hash_at;   /* ascending */
+    uint64_t hash_every;     /* steps, 0 for never */
+    const uint64_t *hash_at; /* ascending */
     unsigned nhash_at;
     uint64_t stop_at; /* icount, 0 for never */
 };
@@ -44,8 +44,8 @@ enum machine_end {
 struct machine;
 
 /* Builds a machine at power-on state. -errno with a message in `err` that names what failed. */
-int machine_create(struct machine **m, const struct machine_config *cfg, const struct machine_host *host, char *err,
-                   size_t errlen);
+int machine_create(struct machine **m, const struct machine_config *cfg, const struct machine_host *host,
+                   char *err, size_t errlen);
 void machine_destroy(struct machine *m);
 
 struct crossings *machine_crossings(struct machine *m);

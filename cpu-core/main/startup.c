@@ -1,5 +1,5 @@
-/* Handshake of the vcpu process: Hello, Machine, an Attach for every device, a Link for every device, Ready, Run (docs/PROTOCOL.md). Must not run
- * guest code. */
+/* Handshake of the vcpu process: Hello, Machine, an Attach for every device, a Link for every device, Ready,
+ * Run (docs/PROTOCOL.md). Must not run guest code. */
 #include "cpu-core/main/startup.h"
 
 #include <errno.h>
@@ -104,7 +104,10 @@ static const struct engine *find_engine(const char *name)
     return NULL;
 }
 
-static unsigned mmu_levels(const char *mode) { return !strcmp(mode, "sv39") ? 3 : !strcmp(mode, "sv57") ? 5 : 4; }
+static unsigned mmu_levels(const char *mode)
+{
+    return !strcmp(mode, "sv39") ? 3 : !strcmp(mode, "sv57") ? 5 : 4;
+}
 
 static int by_value(const void *a, const void *b)
 {
@@ -154,7 +157,8 @@ static int create(int control, struct control_message *msg, struct machine **m)
     int e = machine_config(mc, &cfg);
     if (e < 0)
         return fail(control, e, "cannot use engine '%s': %s", mc->engine, strerror(-e));
-    if ((e = take_image(msg, "bios", &bios, control)) < 0 || (e = take_image(msg, "kernel", &kernel, control)) < 0 ||
+    if ((e = take_image(msg, "bios", &bios, control)) < 0 ||
+        (e = take_image(msg, "kernel", &kernel, control)) < 0 ||
         (e = take_image(msg, "initrd", &initrd, control)) < 0)
         return e;
     cfg.board.bios = bios.data;
@@ -237,8 +241,8 @@ static int attach(int control, const Cleave__Attach *a, struct machine *m)
     if (!id || !list || (err = copy_identity(d, id)) < 0)
         goto done;
     for (size_t i = 0; i < d->n_schedule; i++)
-        list[i] = (struct link_scheduled){d->schedule[i]->ns, d->schedule[i]->queue, d->schedule[i]->data.data,
-                                          (uint32_t)d->schedule[i]->data.len};
+        list[i] = (struct link_scheduled){d->schedule[i]->ns, d->schedule[i]->queue,
+                                          d->schedule[i]->data.data, (uint32_t)d->schedule[i]->data.len};
     struct link_config cfg = {.id = a->id,
                               .index = a->index,
                               .geometry = id->geometry,
@@ -264,7 +268,8 @@ static int connect_device(int control, struct control_message *msg, struct machi
 {
     const Cleave__Link *link = msg->body->link;
     struct link *l = crossings_find(machine_crossings(m), link->id);
-    int err = l && msg->nfds == 2 ? link_connect(l, link->epoch, msg->fds[0], msg->fds[1], link->reissue) : -EINVAL;
+    int err =
+        l && msg->nfds == 2 ? link_connect(l, link->epoch, msg->fds[0], msg->fds[1], link->reissue) : -EINVAL;
     if (err < 0)
         return fail(control, err, "cannot connect device '%s': %s", link->id, strerror(-err));
     Cleave__Linked linked = CLEAVE__LINKED__INIT;
@@ -280,7 +285,8 @@ static bool all_connected(struct machine *m, unsigned linked)
     return crossings_at(machine_crossings(m), linked) == NULL;
 }
 
-/* Serves Attach and Link until Run; Ready is sent once every attached device is linked, and once more for each later one. */
+/* Serves Attach and Link until Run; Ready is sent once every attached device is linked, and once more for
+ * each later one. */
 static int devices(int control, struct machine *m)
 {
     unsigned linked = 0;
@@ -296,7 +302,9 @@ static int devices(int control, struct machine *m)
         else if (what == CLEAVE__CONTROL__BODY_LINK)
             err = connect_device(control, &msg, m);
         else if (what != CLEAVE__CONTROL__BODY_RUN)
-            err = what == CLEAVE__CONTROL__BODY_STOP ? -ECANCELED : fail(control, -EPROTO, "unexpected message from the supervisor");
+            err = what == CLEAVE__CONTROL__BODY_STOP
+                      ? -ECANCELED
+                      : fail(control, -EPROTO, "unexpected message from the supervisor");
         control_release(&msg);
         if (err < 0)
             return err;

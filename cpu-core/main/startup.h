@@ -3,6 +3,6 @@
 
 #include "cpu-core/main/machine.h"
 
-/* Performs the handshake on `control` up to and including Run, and creates the machine. On failure the reason has been sent to the
- * supervisor; -errno. The config's memory lives as long as the process. */
+/* Performs the handshake on `control` up to and including Run, and creates the machine. On failure the reason
+ * has been sent to the supervisor; -errno. The config's memory lives as long as the process. */
 int startup(int control, struct machine **m);

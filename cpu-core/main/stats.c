@@ -3,7 +3,10 @@
 
 #include <jansson.h>
 
-static void put(json_t *o, const char *name, uint64_t v) { json_object_set_new(o, name, json_integer((json_int_t)v)); }
+static void put(json_t *o, const char *name, uint64_t v)
+{
+    json_object_set_new(o, name, json_integer((json_int_t)v));
+}
 
 static json_t *link_json(const struct link *l)
 {
@@ -24,7 +27,8 @@ char *machine_stats(struct machine *m)
     put(o, "icount", m->icount);
     put(o, "virtual_ns", vclock_ns(&m->clock, m->icount));
     put(o, "crossings", m->journal.count);
-    json_object_set_new(o, "crossings_digest", json_sprintf("%016llx", (unsigned long long)m->journal.digest));
+    json_object_set_new(o, "crossings_digest",
+                        json_sprintf("%016llx", (unsigned long long)m->journal.digest));
     json_object_set_new(o, "engine", json_string(m->engine->name));
 #define X(name) put(o, #name, m->stats.name);
     MACHINE_COUNTERS(X)
