@@ -1,6 +1,7 @@
-/* QEMU's `virt` machine: memory map, interrupt wiring, boot protocol, device tree. Owns the register-level devices (CLINT, PLIC, UART, RTC,
- * syscon) and the virtio-mmio slots; what a device does lives in its process, behind a link. Knows harts through their
- * interrupt lines and the mmu for DMA; no engine, ring or process. */
+/* QEMU's `virt` machine: memory map, interrupt wiring, boot protocol, device tree. Owns the register-level
+ * devices (CLINT, PLIC, UART, RTC, syscon) and the virtio-mmio slots; what a device does lives in its
+ * process, behind a link. Knows harts through their interrupt lines and the mmu for DMA; no engine, ring or
+ * process. */
 #pragma once
 
 #include "cpu-core/board/bus.h"
@@ -16,20 +17,20 @@ struct vclock;
 struct board;
 struct state_io;
 
-#define BOARD_RESET_PC      0x1000ull
-#define BOARD_VIRTIO_SLOTS  8  /* at QEMU's addresses and interrupts */
-#define BOARD_VIRTIO_MAX    32 /* the rest after them; see board.c for the map */
-#define BOARD_PLIC_NDEV     95
+#define BOARD_RESET_PC     0x1000ull
+#define BOARD_VIRTIO_SLOTS 8  /* at QEMU's addresses and interrupts */
+#define BOARD_VIRTIO_MAX   32 /* the rest after them; see board.c for the map */
+#define BOARD_PLIC_NDEV    95
 
 /* What the guest asked of the machine through syscon. */
 enum board_request { BOARD_NONE, BOARD_POWEROFF, BOARD_REBOOT, BOARD_FAIL };
 
 struct board_config {
-    uint64_t memory;  /* bytes, page multiple */
-    unsigned cpus;    /* 1..HART_MAX */
+    uint64_t memory; /* bytes, page multiple */
+    unsigned cpus;   /* 1..HART_MAX */
     unsigned mmu_levels;
-    unsigned slots;   /* BOARD_VIRTIO_SLOTS..BOARD_VIRTIO_MAX */
-    uint64_t seed;    /* of /chosen/rng-seed */
+    unsigned slots; /* BOARD_VIRTIO_SLOTS..BOARD_VIRTIO_MAX */
+    uint64_t seed;  /* of /chosen/rng-seed */
     uint64_t rtc_start_ns;
     const char *append; /* NULL for none */
     /* Boot images, private copies that outlive the board; empty (NULL, 0) where absent. */
@@ -39,17 +40,21 @@ struct board_config {
 
 /* Hooks into the machine loop. */
 struct board_hooks {
-    void (*ipi)(void *arg, struct hart *from, unsigned to); /* a hart wrote another hart's msip: its quantum ends */
+    void (*ipi)(void *arg, struct hart *from,
+                unsigned to); /* a hart wrote another hart's msip: its quantum ends */
     void (*request)(void *arg, enum board_request what, uint32_t status);
     void *arg;
 };
 
-/* Builds the board around wired harts and fills `bus`, which the mmu already refers to. -EINVAL with a message in `err` that names the bad input ("kernel: not an ELF or Image"). */
+/* Builds the board around wired harts and fills `bus`, which the mmu already refers to. -EINVAL with a
+ * message in `err` that names the bad input ("kernel: not an ELF or Image"). */
 int board_create(struct board **b, const struct board_config *cfg, struct bus *bus, struct mmu *mmu,
-                 struct vclock *clock, struct hart *const *harts, const struct board_hooks *hooks, char *err, size_t errlen);
+                 struct vclock *clock, struct hart *const *harts, const struct board_hooks *hooks, char *err,
+                 size_t errlen);
 void board_destroy(struct board *b);
 
-/* Loads firmware, kernel, initrd, device tree and reset vector into RAM and resets harts and devices: power-on and reboot. */
+/* Loads firmware, kernel, initrd, device tree and reset vector into RAM and resets harts and devices:
+ * power-on and reboot. */
 int board_boot(struct board *b, char *err, size_t errlen);
 
 /* The hart the engine is about to run: MMIO handlers attribute accesses to it. */
@@ -57,7 +62,8 @@ void board_set_current(struct board *b, struct hart *h);
 
 struct virtio *board_slot(struct board *b, unsigned slot);
 
-/* UART: transmitted bytes go to queue 0 of the link (requests, response 0 bytes), received ones come from queue 1 (inbound). */
+/* UART: transmitted bytes go to queue 0 of the link (requests, response 0 bytes), received ones come from
+ * queue 1 (inbound). */
 void board_uart_attach(struct board *b, struct link *l);
 extern const struct link_sink board_uart_sink; /* front = struct board */
 

@@ -3,8 +3,8 @@
 
 #include <stdint.h>
 
-/* Register access of `size` 1, 2, 4 or 8 bytes at `offset` into the region, naturally aligned, never crossing its end. Return 0, or
- * -EFAULT for an access fault. Called with the hart's icount exact. */
+/* Register access of `size` 1, 2, 4 or 8 bytes at `offset` into the region, naturally aligned, never crossing
+ * its end. Return 0, or -EFAULT for an access fault. Called with the hart's icount exact. */
 struct bus_ops {
     int (*read)(void *dev, uint64_t offset, unsigned size, uint64_t *value);
     int (*write)(void *dev, uint64_t offset, unsigned size, uint64_t value);
@@ -24,7 +24,8 @@ struct bus {
     unsigned n;
 };
 
-/* Adds a region. -EINVAL if it is empty or wraps, -EEXIST if it overlaps one, -ENOSPC if the table is full. */
+/* Adds a region. -EINVAL if it is empty or wraps, -EEXIST if it overlaps one, -ENOSPC if the table is full.
+ */
 int bus_add(struct bus *b, const struct bus_region *r);
 
 /* Accesses; -EFAULT where there is no region, on a misaligned access, or when the device says so. */
