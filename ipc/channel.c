@@ -164,7 +164,7 @@ int channel_check_request(const struct channel_geometry *g, const struct channel
                           const struct ring_request *r)
 {
     const struct channel_queue *q = &g->queue[queue];
-    if (r->flags & ~RING_FLAG_REISSUE || r->reserved)
+    if (r->flags & ~RING_FLAG_REISSUE)
         return -EPROTO;
     if (r->op == RING_OP_RESET)
         return r->slot == RING_SLOT_NONE && !r->req_len && !r->resp_cap && !r->blob_cap ? 0 : -EPROTO;
@@ -200,6 +200,6 @@ int channel_check_event(const struct channel_geometry *g, const struct channel_l
                         const struct ring_event *e, uint32_t epoch, uint64_t seq)
 {
     bool ok = e->epoch == epoch && e->seq == seq && e->len <= g->queue[queue].max_response &&
-              inside(e->off, e->len, l->queue[queue].response_size) && all_zero(e->reserved, 5);
+              inside(e->off, e->len, l->queue[queue].response_size) && all_zero(e->reserved, 4);
     return ok ? 0 : -EPROTO;
 }

@@ -42,7 +42,7 @@ struct ring_request {
     uint32_t resp_cap;
     uint32_t blob_cap;
     uint64_t directive; /* injected fault, 0 for none */
-    uint64_t reserved;  /* 0 */
+    uint64_t features;  /* what the driver accepted of the device's feature bits */
 };
 
 /* device -> vcpu: the answer to a request. */

@@ -71,7 +71,6 @@ struct link {
     struct vtimer schedule_timer;
     const struct link_sink *sink;
     void *sink_arg;
-    bool want_kick;
     struct link_stats stats;
 };
 

@@ -257,7 +257,6 @@ static void publish(struct link *l, unsigned queue, const struct ring_request *r
         return;
     if (l->front->ops->submit(l->front, queue, r) < 0)
         link_broken(l, "submission ring index out of range");
-    l->want_kick = true;
 }
 
 static struct ring_request wire_request(const struct link *l, unsigned queue, uint32_t index)
@@ -317,9 +316,8 @@ void link_features(struct link *l, uint64_t features)
 
 void link_kick(struct link *l)
 {
-    if (l->want_kick && l->connected)
+    if (l->connected)
         l->front->ops->kick(l->front);
-    l->want_kick = false;
 }
 
 /* Every orphan of the previous generation is finished and the device has said so. */

@@ -20,6 +20,7 @@ struct request {
     uint32_t in_len;
     uint8_t *out; /* space for the driver-writable bytes */
     uint32_t out_cap;
+    uint64_t features; /* what the driver accepted of the device's */
     void *user; /* the device kind's */
     struct request *next; /* the device kind's, for its queues */
     /* runtime-private */
