@@ -19,7 +19,7 @@ struct state_io;
 
 #define BOARD_RESET_PC     0x1000ull
 #define BOARD_VIRTIO_SLOTS 8  /* at QEMU's addresses and interrupts */
-#define BOARD_VIRTIO_MAX   32 /* the rest after them; see board.c for the map */
+#define BOARD_VIRTIO_MAX   32 /* the rest after them; see devicetree.h for the map */
 #define BOARD_PLIC_NDEV    95
 
 /* What the guest asked of the machine through syscon. */
@@ -33,7 +33,7 @@ struct board_config {
     uint64_t seed;  /* of /chosen/rng-seed */
     uint64_t rtc_start_ns;
     const char *append; /* NULL for none */
-    /* Boot images, private copies that outlive the board; empty (NULL, 0) where absent. */
+    /* Boot images, private copies that outlive the board; NULL where absent. */
     const uint8_t *bios, *kernel, *initrd;
     size_t bios_len, kernel_len, initrd_len;
 };
@@ -53,11 +53,13 @@ int board_create(struct board **b, const struct board_config *cfg, struct bus *b
                  size_t errlen);
 void board_destroy(struct board *b);
 
-/* Loads firmware, kernel, initrd, device tree and reset vector into RAM and resets harts and devices:
- * power-on and reboot. */
+/* Power-on and reboot: resets devices and harts, loads firmware, kernel, initrd, device tree and reset vector
+ * over RAM, whose other contents stay, as on QEMU. Between slices only; the caller flushes its engine. */
 int board_boot(struct board *b, char *err, size_t errlen);
 
-/* The hart the engine is about to run: MMIO handlers attribute accesses to it. */
+/* The hart the engine is about to run: MMIO handlers attribute accesses to it. Its step accounting is the
+ * board's clock, also between slices: hart_icount() of the hart that ran last is the machine's position
+ * whenever board code runs. */
 void board_set_current(struct board *b, struct hart *h);
 
 struct virtio *board_slot(struct board *b, unsigned slot);
@@ -66,6 +68,10 @@ struct virtio *board_slot(struct board *b, unsigned slot);
  * queue 1 (inbound). */
 void board_uart_attach(struct board *b, struct link *l);
 extern const struct link_sink board_uart_sink; /* front = struct board */
+
+/* Hands output that the UART has gathered to the link at once, before the machine stops; power-off, reboot
+ * and fail do so by themselves. False if some must wait for a completion: call again after one. */
+bool board_flush(struct board *b);
 
 /* The flattened device tree, for tests and the log header. */
 const void *board_fdt(const struct board *b, size_t *len);

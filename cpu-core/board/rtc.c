@@ -153,7 +153,8 @@ int rtc_init(struct rtc *r, const struct now *now, const struct irq_line *irq, u
 
 void rtc_destroy(struct rtc *r)
 {
-    vclock_remove(r->now->clock, &r->timer);
+    if (r->now)
+        vclock_remove(r->now->clock, &r->timer);
 }
 
 void rtc_reset(struct rtc *r)

@@ -405,6 +405,8 @@ int uart_init(struct uart *u, const struct now *now, const struct irq_line *irq)
 
 void uart_destroy(struct uart *u)
 {
+    if (!u->now)
+        return;
     vclock_remove(u->now->clock, &u->tx_timer);
     vclock_remove(u->now->clock, &u->flush_timer);
     vclock_remove(u->now->clock, &u->rx_timer);

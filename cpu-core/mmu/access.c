@@ -50,6 +50,8 @@ int mmu_fetch(struct hart *h, uint64_t va, struct mmu_target *t)
         return 0;
     }
     int err = translate(h, va, MMU_FETCH, t);
+    if (!err && t->pa - h->mmu->rom_base < h->mmu->rom_len)
+        t->host = h->mmu->rom + (t->pa - h->mmu->rom_base);
     if (!err && !t->host)
         err = hart_raise(h, EXC_INSN_ACCESS, va);
     return err;

@@ -81,6 +81,8 @@ struct mmu {
     bool no_tlb;
     const struct engine *engine;
     void *engine_data;
+    uint8_t *rom;
+    uint64_t rom_base, rom_len;
 
     struct hart_banks hart[HART_MAX];
     struct tlb_bank *none; /* empty for ever, shared */

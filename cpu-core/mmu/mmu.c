@@ -91,6 +91,13 @@ void mmu_set_engine(struct mmu *m, const struct engine *e, void *engine)
     m->engine_data = engine;
 }
 
+void mmu_set_rom(struct mmu *m, uint64_t base, uint8_t *host, uint64_t len)
+{
+    m->rom = host;
+    m->rom_base = base;
+    m->rom_len = len;
+}
+
 unsigned mmu_max_levels(const struct mmu *m)
 {
     return m->max_levels;

@@ -93,7 +93,11 @@ int mmu_store(struct hart *h, uint64_t va, unsigned size, uint64_t value);
  * access does. -EFAULT with the exception recorded (MMU_AMO: load permission and store permission, store/AMO fault codes). */
 int mmu_translate(struct hart *h, uint64_t va, unsigned size, enum mmu_access access, struct mmu_target *t);
 
-/* Fetches: the host address of the 2 bytes at `va` (RAM only: execution from MMIO is an instruction access fault) with the fetch
+/* Memory outside RAM that instructions may be fetched from: `len` bytes at `base`, whole pages, borrowed, constant while harts run. Data accesses
+ * there go to the bus. */
+void mmu_set_rom(struct mmu *m, uint64_t base, uint8_t *host, uint64_t len);
+
+/* Fetches: the host address of the 2 bytes at `va` (RAM and ROM only: execution from MMIO is an instruction access fault) with the fetch
  * bank's help, and their physical address. Each page of an instruction is fetched when the instruction executes, in order. */
 int mmu_fetch(struct hart *h, uint64_t va, struct mmu_target *t);
 
