@@ -11,14 +11,16 @@
 #include <stdint.h>
 
 /* A pre-decoded instruction, one a halfword of code:
- *   bits 0..10  operation: enum isa_op of a base instruction, or enum slot_op
- *   bits 11..12 length in halfwords
+ *   bits 0..8   operation: enum isa_op of a base instruction, or enum slot_op
+ *   bit 9       SLOT_SHORT: 2 bytes long, not 4; with the operation it selects the handler
  *   bits 16..23 rd, 24..31 rs1, 32..39 rs2
  *   bits 40..63 signed immediate: CSR number; branches and jal: distance in halfwords; floating point: rs3 |
  * rm << 5 */
 typedef uint64_t slot_t;
 
-#define SLOT_OP_MASK 0x7ff
+#define SLOT_OP_MASK      0x1ff
+#define SLOT_SHORT        0x200
+#define SLOT_HANDLER_MASK (SLOT_OP_MASK | SLOT_SHORT)
 
 /* Operations beyond the base instructions. */
 enum slot_op {
@@ -48,7 +50,7 @@ static inline unsigned slot_op(slot_t w)
 }
 static inline unsigned slot_halves(slot_t w)
 {
-    return w >> 11 & 3;
+    return w & SLOT_SHORT ? 1 : 2;
 }
 static inline unsigned slot_rd(slot_t w)
 {

@@ -16,75 +16,62 @@
 #define likely(x)   __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
-/* Next instruction in sequence: counts this one, then dispatches through the table `handlers`, or leaves to
- * the label `budget`. */
-#define NEXT(ip, w, left)                                                                                    \
+/* Next instruction in sequence, `halves` further: counts this one, then dispatches through the table
+ * `handlers`, or leaves to the label `budget`. Handlers know the length of their instruction as a constant:
+ * the address of the next slot then depends on no load. */
+#define NEXT(halves)                                                                                         \
     do {                                                                                                     \
-        (ip) += slot_halves(w);                                                                              \
-        if (unlikely(--(left) <= 0))                                                                         \
+        ip += (halves);                                                                                      \
+        if (unlikely(--left == 0))                                                                           \
             goto budget;                                                                                     \
-        (w) = *(ip);                                                                                         \
-        goto *handlers[(w)&SLOT_OP_MASK];                                                                    \
+        w = *ip;                                                                                             \
+        goto *handlers[w & SLOT_HANDLER_MASK];                                                               \
     } while (0)
 
-/* A transfer within the page, by a distance in halfwords. */
-#define GO_NEAR(ip, w, left)                                                                                 \
-    do {                                                                                                     \
-        (ip) += slot_imm(w);                                                                                 \
-        if (unlikely(--(left) <= 0))                                                                         \
-            goto budget;                                                                                     \
-        (w) = *(ip);                                                                                         \
-        goto *handlers[(w)&SLOT_OP_MASK];                                                                    \
-    } while (0)
-
-/* The macros below make whole handlers, out of the run loop's locals h, ip, w and left. */
+/* The macros below make whole handlers. Like NEXT they use the run loop's locals h, ip, w and left. `halves`
+ * is the length. */
 
 /* An instruction that is one expression of two registers, of a register and the immediate, or of one
  * register. */
-#define ALU(name, expr)                                                                                      \
-    do_##name:                                                                                               \
-    {                                                                                                        \
+#define ALU(label, halves, expr)                                                                             \
+    label : {                                                                                                \
         uint64_t a = h->x[slot_rs1(w)], b = h->x[slot_rs2(w)];                                               \
         h->x[slot_rd(w)] = (uint64_t)(expr);                                                                 \
-        NEXT(ip, w, left);                                                                                   \
+        NEXT(halves);                                                                                        \
     }
-#define ALU_IMM(name, expr)                                                                                  \
-    do_##name:                                                                                               \
-    {                                                                                                        \
+#define ALU_IMM(label, halves, expr)                                                                         \
+    label : {                                                                                                \
         uint64_t a = h->x[slot_rs1(w)];                                                                      \
         int64_t imm = slot_imm(w);                                                                           \
         h->x[slot_rd(w)] = (uint64_t)(expr);                                                                 \
-        NEXT(ip, w, left);                                                                                   \
+        NEXT(halves);                                                                                        \
     }
-#define ALU_ONE(name, expr)                                                                                  \
-    do_##name:                                                                                               \
-    {                                                                                                        \
+#define ALU_ONE(label, halves, expr)                                                                         \
+    label : {                                                                                                \
         uint64_t a = h->x[slot_rs1(w)];                                                                      \
         h->x[slot_rd(w)] = (uint64_t)(expr);                                                                 \
-        NEXT(ip, w, left);                                                                                   \
+        NEXT(halves);                                                                                        \
     }
 
-/* A branch, near and far. */
-#define BRANCH(name, expr)                                                                                   \
-    do_##name:                                                                                               \
-    {                                                                                                        \
+/* A branch within the page, and one to another page. */
+#define BRANCH(label, halves, expr)                                                                          \
+    label : {                                                                                                \
         uint64_t a = h->x[slot_rs1(w)], b = h->x[slot_rs2(w)];                                               \
         if (expr)                                                                                            \
-            GO_NEAR(ip, w, left);                                                                            \
-        NEXT(ip, w, left);                                                                                   \
-    }                                                                                                        \
-    far_##name:                                                                                              \
-    {                                                                                                        \
+            NEXT(slot_imm(w));                                                                               \
+        NEXT(halves);                                                                                        \
+    }
+#define BRANCH_FAR(label, expr)                                                                              \
+    label : {                                                                                                \
         uint64_t a = h->x[slot_rs1(w)], b = h->x[slot_rs2(w)];                                               \
         if (expr)                                                                                            \
             goto do_j_far;                                                                                   \
-        NEXT(ip, w, left);                                                                                   \
+        NEXT(slot_halves(w));                                                                                \
     }
 
 /* A load whose value of type `type` extends to 64 bits as C does, and a store. */
-#define LOAD(name, type)                                                                                     \
-    do_##name:                                                                                               \
-    {                                                                                                        \
+#define LOAD(label, halves, type)                                                                            \
+    label : {                                                                                                \
         uint64_t va = h->x[slot_rs1(w)] + (uint64_t)slot_imm(w);                                             \
         const uint8_t *host = mmu_hit_read(h, va, sizeof(type));                                             \
         type v;                                                                                              \
@@ -93,24 +80,22 @@
         memcpy(&v, host, sizeof v);                                                                          \
         h->x[slot_rd(w)] = (uint64_t)v;                                                                      \
         h->x[0] = 0;                                                                                         \
-        NEXT(ip, w, left);                                                                                   \
+        NEXT(halves);                                                                                        \
     }
-#define STORE(name, type)                                                                                    \
-    do_##name:                                                                                               \
-    {                                                                                                        \
+#define STORE(label, halves, type)                                                                           \
+    label : {                                                                                                \
         uint64_t va = h->x[slot_rs1(w)] + (uint64_t)slot_imm(w);                                             \
         uint8_t *host = mmu_hit_write(h, va, sizeof(type));                                                  \
         type v = (type)h->x[slot_rs2(w)];                                                                    \
         if (unlikely(!host))                                                                                 \
             goto store_slow;                                                                                 \
         memcpy(host, &v, sizeof v);                                                                          \
-        NEXT(ip, w, left);                                                                                   \
+        NEXT(halves);                                                                                        \
     }
 
 /* Floating-point loads, `box` giving the register's contents, and stores. */
-#define FLOAD(name, type, box)                                                                               \
-    do_##name:                                                                                               \
-    {                                                                                                        \
+#define FLOAD(label, halves, type, box)                                                                      \
+    label : {                                                                                                \
         uint64_t va = h->x[slot_rs1(w)] + (uint64_t)slot_imm(w);                                             \
         const uint8_t *host = mmu_hit_read(h, va, sizeof(type));                                             \
         type v;                                                                                              \
@@ -121,11 +106,10 @@
         memcpy(&v, host, sizeof v);                                                                          \
         h->f[slot_rd(w)] = box(v);                                                                           \
         hart_fp_dirty(h);                                                                                    \
-        NEXT(ip, w, left);                                                                                   \
+        NEXT(halves);                                                                                        \
     }
-#define FSTORE(name, type)                                                                                   \
-    do_##name:                                                                                               \
-    {                                                                                                        \
+#define FSTORE(label, halves, type)                                                                          \
+    label : {                                                                                                \
         uint64_t va = h->x[slot_rs1(w)] + (uint64_t)slot_imm(w);                                             \
         uint8_t *host = mmu_hit_write(h, va, sizeof(type));                                                  \
         type v = (type)h->f[slot_rs2(w)];                                                                    \
@@ -134,7 +118,7 @@
         if (unlikely(!host))                                                                                 \
             goto fstore_slow;                                                                                \
         memcpy(host, &v, sizeof v);                                                                          \
-        NEXT(ip, w, left);                                                                                   \
+        NEXT(halves);                                                                                        \
     }
 
 static inline uint64_t pc_of(const slot_t *ip, uint64_t bias)
@@ -224,6 +208,8 @@ static inline struct code_page *fetch_page(struct interp *e, struct hart *h)
     } else {
         if (mmu_fetch(h, h->pc, &t) < 0)
             return NULL;
+        if (unlikely(!ram_contains(e->ram, t.pa, 1)))
+            return e->scratch; /* ROM */
         host = t.host;
     }
     p = e->by_page[(uint64_t)(host - e->ram->host) >> PAGE_SHIFT];
@@ -251,15 +237,44 @@ static enum engine_exit interp_run(void *engine, struct hart *h)
 #define LABEL_cbo(name)    &&do_cbo
 #define LABEL_csr(name)    &&do_csr
 #define LABEL_sys(name)    &&do_sys
-    static const void *const handlers[SLOT_OPS] = {
+#define SHORT_alu(name)    &&c_##name
+#define SHORT_mul(name)    &&c_##name
+#define SHORT_load(name)   &&c_##name
+#define SHORT_store(name)  &&c_##name
+#define SHORT_branch(name) &&c_##name
+#define SHORT_fload(name)  &&c_##name
+#define SHORT_fstore(name) &&c_##name
+#define SHORT_jump(name)   &&do_##name
+#define SHORT_hint(name)   &&c_nop
+#define SHORT_sys(name)    &&do_sys
+    static const void *const handlers[SLOT_HANDLER_MASK + 1] = {
 #define HANDLER(id, name, cls) [id] = LABEL_##cls(name),
+#define SHORT(id, name, cls)   [id | SLOT_SHORT] = SHORT_##cls(name),
 #include "cpu-core/isa/isa_dispatch.h"
 #undef HANDLER
-        [SLOT_DECODE] = &&do_decode,   [SLOT_CROSS] = &&do_cross,    [SLOT_FETCH] = &&do_fetch,
-        [SLOT_ILLEGAL] = &&do_illegal, [SLOT_NOP] = &&do_nop,        [SLOT_J] = &&do_j,
-        [SLOT_JR] = &&do_jr,           [SLOT_J_FAR] = &&do_j_far,    [SLOT_JAL_FAR] = &&do_jal_far,
-        [SLOT_BEQ_FAR] = &&far_beq,    [SLOT_BNE_FAR] = &&far_bne,   [SLOT_BLT_FAR] = &&far_blt,
-        [SLOT_BGE_FAR] = &&far_bge,    [SLOT_BLTU_FAR] = &&far_bltu, [SLOT_BGEU_FAR] = &&far_bgeu,
+#undef SHORT
+        [SLOT_DECODE] = &&do_decode,
+        [SLOT_CROSS] = &&do_cross,
+        [SLOT_FETCH] = &&do_fetch,
+        [SLOT_JAL_FAR] = &&do_jal_far,
+        [SLOT_BLT_FAR] = &&far_blt,
+        [SLOT_BGE_FAR] = &&far_bge,
+        [SLOT_BLTU_FAR] = &&far_bltu,
+        [SLOT_BGEU_FAR] = &&far_bgeu,
+        [SLOT_ILLEGAL] = &&do_illegal,
+        [SLOT_ILLEGAL | SLOT_SHORT] = &&do_illegal,
+        [SLOT_NOP] = &&do_nop,
+        [SLOT_NOP | SLOT_SHORT] = &&c_nop,
+        [SLOT_J] = &&do_j,
+        [SLOT_J | SLOT_SHORT] = &&do_j,
+        [SLOT_JR] = &&do_jr,
+        [SLOT_JR | SLOT_SHORT] = &&do_jr,
+        [SLOT_J_FAR] = &&do_j_far,
+        [SLOT_J_FAR | SLOT_SHORT] = &&do_j_far,
+        [SLOT_BEQ_FAR] = &&far_beq,
+        [SLOT_BEQ_FAR | SLOT_SHORT] = &&far_beq,
+        [SLOT_BNE_FAR] = &&far_bne,
+        [SLOT_BNE_FAR | SLOT_SHORT] = &&far_bne,
     };
     struct interp *e = engine;
     const slot_t *ip;
@@ -303,23 +318,19 @@ jump: /* to `target`, on any page; the instruction is not counted yet */
 
 fetch: /* of the instruction at h->pc, h->left is current and positive */
     h->code_dirty = false;
-    if (unlikely(!e->by_page)) {
-        rc = fetch_uncached(e, h, &w);
-        if (rc < 0)
-            goto trap;
-        bias = bias_of(e->scratch, h->pc);
-        ip = slot_at(h->pc, bias);
-    } else {
-        struct code_page *p = fetch_page(e, h);
+    {
+        struct code_page *p = likely(e->by_page) ? fetch_page(e, h) : e->scratch;
         if (unlikely(!p))
             goto trap;
         e->current = p;
         bias = bias_of(p, h->pc);
         ip = slot_at(h->pc, bias);
         w = *ip;
+        if (unlikely(p == e->scratch) && fetch_uncached(e, h, &w) < 0)
+            goto trap;
     }
     left = h->left;
-    goto *handlers[w & SLOT_OP_MASK];
+    goto *handlers[w & SLOT_HANDLER_MASK];
 
     /* Slots that are not instructions. */
 
@@ -330,7 +341,7 @@ do_fetch:
 
 do_decode:
     w = slot_fill(e->current, (unsigned)(ip - e->current->slots));
-    goto *handlers[w & SLOT_OP_MASK];
+    goto *handlers[w & SLOT_HANDLER_MASK];
 
 do_cross:
     h->pc = pc_of(ip, bias);
@@ -338,7 +349,7 @@ do_cross:
     if (fetch_cross(e, h, &w) < 0)
         goto trap;
     left = h->left;
-    goto *handlers[w & SLOT_OP_MASK];
+    goto *handlers[w & SLOT_HANDLER_MASK];
 
 do_illegal:
     h->pc = pc_of(ip, bias);
@@ -349,14 +360,14 @@ do_illegal:
     /* Control transfers. */
 
 do_jal:
-    h->x[slot_rd(w)] = pc_of(ip + slot_halves(w), bias);
-    GO_NEAR(ip, w, left);
+    h->x[slot_rd(w)] = pc_of(ip + 2, bias);
+    NEXT(slot_imm(w));
 
 do_j:
-    GO_NEAR(ip, w, left);
+    NEXT(slot_imm(w));
 
 do_jal_far:
-    h->x[slot_rd(w)] = pc_of(ip + slot_halves(w), bias);
+    h->x[slot_rd(w)] = pc_of(ip + 2, bias);
 do_j_far:
     target = pc_of(ip, bias) + (uint64_t)slot_imm(w) * 2;
     goto jump;
@@ -370,38 +381,53 @@ do_jr:
 jump_near:
     if ((target ^ pc_of(ip, bias)) >= PAGE_SIZE)
         goto jump;
-    ip = slot_at(target, bias);
-    if (unlikely(--left <= 0))
-        goto budget;
-    w = *ip;
-    goto *handlers[w & SLOT_OP_MASK];
+    NEXT(slot_at(target, bias) - ip);
 
-    BRANCH(beq, a == b)
-    BRANCH(bne, a != b)
-    BRANCH(blt, (int64_t)a < (int64_t)b)
-    BRANCH(bge, (int64_t)a >= (int64_t)b)
-    BRANCH(bltu, a < b)
-    BRANCH(bgeu, a >= b)
+    BRANCH(do_beq, 2, a == b)
+    BRANCH(c_beq, 1, a == b)
+    BRANCH_FAR(far_beq, a == b)
+    BRANCH(do_bne, 2, a != b)
+    BRANCH(c_bne, 1, a != b)
+    BRANCH_FAR(far_bne, a != b)
+    BRANCH(do_blt, 2, (int64_t)a < (int64_t)b)
+    BRANCH_FAR(far_blt, (int64_t)a < (int64_t)b)
+    BRANCH(do_bge, 2, (int64_t)a >= (int64_t)b)
+    BRANCH_FAR(far_bge, (int64_t)a >= (int64_t)b)
+    BRANCH(do_bltu, 2, a < b)
+    BRANCH_FAR(far_bltu, a < b)
+    BRANCH(do_bgeu, 2, a >= b)
+    BRANCH_FAR(far_bgeu, a >= b)
 
     /* Loads and stores. */
 
-    LOAD(lb, int8_t)
-    LOAD(lh, int16_t)
-    LOAD(lw, int32_t)
-    LOAD(ld, int64_t)
-    LOAD(lbu, uint8_t)
-    LOAD(lhu, uint16_t)
-    LOAD(lwu, uint32_t)
-    STORE(sb, uint8_t)
-    STORE(sh, uint16_t)
-    STORE(sw, uint32_t)
-    STORE(sd, uint64_t)
-    FLOAD(flh, uint16_t, fp_box16)
-    FLOAD(flw, uint32_t, fp_box32)
-    FLOAD(fld, uint64_t, (uint64_t))
-    FSTORE(fsh, uint16_t)
-    FSTORE(fsw, uint32_t)
-    FSTORE(fsd, uint64_t)
+    LOAD(do_lb, 2, int8_t)
+    LOAD(do_lh, 2, int16_t)
+    LOAD(c_lh, 1, int16_t)
+    LOAD(do_lw, 2, int32_t)
+    LOAD(c_lw, 1, int32_t)
+    LOAD(do_ld, 2, int64_t)
+    LOAD(c_ld, 1, int64_t)
+    LOAD(do_lbu, 2, uint8_t)
+    LOAD(c_lbu, 1, uint8_t)
+    LOAD(do_lhu, 2, uint16_t)
+    LOAD(c_lhu, 1, uint16_t)
+    LOAD(do_lwu, 2, uint32_t)
+    STORE(do_sb, 2, uint8_t)
+    STORE(c_sb, 1, uint8_t)
+    STORE(do_sh, 2, uint16_t)
+    STORE(c_sh, 1, uint16_t)
+    STORE(do_sw, 2, uint32_t)
+    STORE(c_sw, 1, uint32_t)
+    STORE(do_sd, 2, uint64_t)
+    STORE(c_sd, 1, uint64_t)
+    FLOAD(do_flh, 2, uint16_t, fp_box16)
+    FLOAD(do_flw, 2, uint32_t, fp_box32)
+    FLOAD(do_fld, 2, uint64_t, (uint64_t))
+    FLOAD(c_fld, 1, uint64_t, (uint64_t))
+    FSTORE(do_fsh, 2, uint16_t)
+    FSTORE(do_fsw, 2, uint32_t)
+    FSTORE(do_fsd, 2, uint64_t)
+    FSTORE(c_fsd, 1, uint64_t)
 
 load_slow : {
     uint64_t va = h->x[slot_rs1(w)] + (uint64_t)slot_imm(w), v;
@@ -447,10 +473,13 @@ fstore_slow : {
 
 do_lui:
     h->x[slot_rd(w)] = (uint64_t)slot_imm(w) << 12;
-    NEXT(ip, w, left);
+    NEXT(2);
+c_lui:
+    h->x[slot_rd(w)] = (uint64_t)slot_imm(w) << 12;
+    NEXT(1);
 do_auipc:
     h->x[slot_rd(w)] = pc_of(ip, bias) + ((uint64_t)slot_imm(w) << 12);
-    NEXT(ip, w, left);
+    NEXT(2);
 do_nop:
 do_fence:
 do_fence_i:
@@ -461,107 +490,128 @@ do_ntl_all:
 do_prefetch_i:
 do_prefetch_r:
 do_prefetch_w:
-    NEXT(ip, w, left);
+    NEXT(2);
+c_nop:
+    NEXT(1);
 
-    ALU_IMM(addi, a + (uint64_t)imm)
-    ALU_IMM(slti, (int64_t)a < imm)
-    ALU_IMM(sltiu, a < (uint64_t)imm)
-    ALU_IMM(xori, a ^ (uint64_t)imm)
-    ALU_IMM(ori, a | (uint64_t)imm)
-    ALU_IMM(andi, a & (uint64_t)imm)
-    ALU_IMM(slli, a << (imm & 63))
-    ALU_IMM(srli, a >> (imm & 63))
-    ALU_IMM(srai, (int64_t)a >> (imm & 63))
-    ALU_IMM(addiw, (int32_t)((uint32_t)a + (uint32_t)imm))
-    ALU_IMM(slliw, (int32_t)((uint32_t)a << (imm & 31)))
-    ALU_IMM(srliw, (int32_t)((uint32_t)a >> (imm & 31)))
-    ALU_IMM(sraiw, (int32_t)a >> (imm & 31))
-    ALU(add, a + b)
-    ALU(sub, a - b)
-    ALU(sll, a << (b & 63))
-    ALU(slt, (int64_t)a < (int64_t)b)
-    ALU(sltu, a < b)
-    ALU(xor, a ^ b)
-    ALU(srl, a >> (b & 63))
-    ALU(sra, (int64_t)a >> (b & 63))
-    ALU(or, a | b)
-    ALU(and, a & b)
-    ALU(addw, (int32_t)((uint32_t)a + (uint32_t)b))
-    ALU(subw, (int32_t)((uint32_t)a - (uint32_t)b))
-    ALU(sllw, (int32_t)((uint32_t)a << (b & 31)))
-    ALU(srlw, (int32_t)((uint32_t)a >> (b & 31)))
-    ALU(sraw, (int32_t)a >> (b & 31))
+    ALU_IMM(do_addi, 2, a + (uint64_t)imm)
+    ALU_IMM(c_addi, 1, a + (uint64_t)imm)
+    ALU_IMM(do_slti, 2, (int64_t)a < imm)
+    ALU_IMM(do_sltiu, 2, a < (uint64_t)imm)
+    ALU_IMM(do_xori, 2, a ^ (uint64_t)imm)
+    ALU_IMM(c_xori, 1, a ^ (uint64_t)imm)
+    ALU_IMM(do_ori, 2, a | (uint64_t)imm)
+    ALU_IMM(do_andi, 2, a & (uint64_t)imm)
+    ALU_IMM(c_andi, 1, a & (uint64_t)imm)
+    ALU_IMM(do_slli, 2, a << (imm & 63))
+    ALU_IMM(c_slli, 1, a << (imm & 63))
+    ALU_IMM(do_srli, 2, a >> (imm & 63))
+    ALU_IMM(c_srli, 1, a >> (imm & 63))
+    ALU_IMM(do_srai, 2, (int64_t)a >> (imm & 63))
+    ALU_IMM(c_srai, 1, (int64_t)a >> (imm & 63))
+    ALU_IMM(do_addiw, 2, (int32_t)((uint32_t)a + (uint32_t)imm))
+    ALU_IMM(c_addiw, 1, (int32_t)((uint32_t)a + (uint32_t)imm))
+    ALU_IMM(do_slliw, 2, (int32_t)((uint32_t)a << (imm & 31)))
+    ALU_IMM(do_srliw, 2, (int32_t)((uint32_t)a >> (imm & 31)))
+    ALU_IMM(do_sraiw, 2, (int32_t)a >> (imm & 31))
+    ALU(do_add, 2, a + b)
+    ALU(c_add, 1, a + b)
+    ALU(do_sub, 2, a - b)
+    ALU(c_sub, 1, a - b)
+    ALU(do_sll, 2, a << (b & 63))
+    ALU(do_slt, 2, (int64_t)a < (int64_t)b)
+    ALU(do_sltu, 2, a < b)
+    ALU(do_xor, 2, a ^ b)
+    ALU(c_xor, 1, a ^ b)
+    ALU(do_srl, 2, a >> (b & 63))
+    ALU(do_sra, 2, (int64_t)a >> (b & 63))
+    ALU(do_or, 2, a | b)
+    ALU(c_or, 1, a | b)
+    ALU(do_and, 2, a & b)
+    ALU(c_and, 1, a & b)
+    ALU(do_addw, 2, (int32_t)((uint32_t)a + (uint32_t)b))
+    ALU(c_addw, 1, (int32_t)((uint32_t)a + (uint32_t)b))
+    ALU(do_subw, 2, (int32_t)((uint32_t)a - (uint32_t)b))
+    ALU(c_subw, 1, (int32_t)((uint32_t)a - (uint32_t)b))
+    ALU(do_sllw, 2, (int32_t)((uint32_t)a << (b & 31)))
+    ALU(do_srlw, 2, (int32_t)((uint32_t)a >> (b & 31)))
+    ALU(do_sraw, 2, (int32_t)a >> (b & 31))
 
-    ALU(mul, a * b)
-    ALU(mulh, (__int128)(int64_t)a * (int64_t)b >> 64)
-    ALU(mulhsu, (__int128)(int64_t)a * (__int128)b >> 64)
-    ALU(mulhu, (unsigned __int128)a * b >> 64)
-    ALU(mulw, (int32_t)((uint32_t)a * (uint32_t)b))
-    ALU(div, arith_div((int64_t)a, (int64_t)b))
-    ALU(divu, b ? a / b : UINT64_MAX)
-    ALU(rem, arith_rem((int64_t)a, (int64_t)b))
-    ALU(remu, b ? a % b : a)
-    ALU(divw, (int32_t)arith_div((int32_t)a, (int32_t)b))
-    ALU(divuw, (int32_t)((uint32_t)b ? (uint32_t)a / (uint32_t)b : UINT32_MAX))
-    ALU(remw, (int32_t)arith_rem((int32_t)a, (int32_t)b))
-    ALU(remuw, (int32_t)((uint32_t)b ? (uint32_t)a % (uint32_t)b : (uint32_t)a))
+    ALU(do_mul, 2, a * b)
+    ALU(c_mul, 1, a * b)
+    ALU(do_mulh, 2, (__int128)(int64_t)a * (int64_t)b >> 64)
+    ALU(do_mulhsu, 2, (__int128)(int64_t)a * (__int128)b >> 64)
+    ALU(do_mulhu, 2, (unsigned __int128)a * b >> 64)
+    ALU(do_mulw, 2, (int32_t)((uint32_t)a * (uint32_t)b))
+    ALU(do_div, 2, arith_div((int64_t)a, (int64_t)b))
+    ALU(do_divu, 2, b ? a / b : UINT64_MAX)
+    ALU(do_rem, 2, arith_rem((int64_t)a, (int64_t)b))
+    ALU(do_remu, 2, b ? a % b : a)
+    ALU(do_divw, 2, (int32_t)arith_div((int32_t)a, (int32_t)b))
+    ALU(do_divuw, 2, (int32_t)((uint32_t)b ? (uint32_t)a / (uint32_t)b : UINT32_MAX))
+    ALU(do_remw, 2, (int32_t)arith_rem((int32_t)a, (int32_t)b))
+    ALU(do_remuw, 2, (int32_t)((uint32_t)b ? (uint32_t)a % (uint32_t)b : (uint32_t)a))
 
-    ALU(add_uw, (uint32_t)a + b)
-    ALU(sh1add, (a << 1) + b)
-    ALU(sh2add, (a << 2) + b)
-    ALU(sh3add, (a << 3) + b)
-    ALU(sh1add_uw, ((uint64_t)(uint32_t)a << 1) + b)
-    ALU(sh2add_uw, ((uint64_t)(uint32_t)a << 2) + b)
-    ALU(sh3add_uw, ((uint64_t)(uint32_t)a << 3) + b)
-    ALU_IMM(slli_uw, (uint64_t)(uint32_t)a << (imm & 63))
+    ALU(do_add_uw, 2, (uint32_t)a + b)
+    ALU(c_add_uw, 1, (uint32_t)a + b)
+    ALU(do_sh1add, 2, (a << 1) + b)
+    ALU(do_sh2add, 2, (a << 2) + b)
+    ALU(do_sh3add, 2, (a << 3) + b)
+    ALU(do_sh1add_uw, 2, ((uint64_t)(uint32_t)a << 1) + b)
+    ALU(do_sh2add_uw, 2, ((uint64_t)(uint32_t)a << 2) + b)
+    ALU(do_sh3add_uw, 2, ((uint64_t)(uint32_t)a << 3) + b)
+    ALU_IMM(do_slli_uw, 2, (uint64_t)(uint32_t)a << (imm & 63))
 
-    ALU(andn, a & ~b)
-    ALU(orn, a | ~b)
-    ALU(xnor, ~(a ^ b))
-    ALU(max, (int64_t)a > (int64_t)b ? a : b)
-    ALU(maxu, a > b ? a : b)
-    ALU(min, (int64_t)a < (int64_t)b ? a : b)
-    ALU(minu, a < b ? a : b)
-    ALU(rol, a << (b & 63) | a >> (-b & 63))
-    ALU(ror, a >> (b & 63) | a << (-b & 63))
-    ALU(rolw, (int32_t)((uint32_t)a << (b & 31) | (uint32_t)a >> (-b & 31)))
-    ALU(rorw, (int32_t)((uint32_t)a >> (b & 31) | (uint32_t)a << (-b & 31)))
-    ALU_IMM(rori, a >> (imm & 63) | a << (-imm & 63))
-    ALU_IMM(roriw, (int32_t)((uint32_t)a >> (imm & 31) | (uint32_t)a << (-imm & 31)))
-    ALU_ONE(clz, a ? __builtin_clzll(a) : 64)
-    ALU_ONE(ctz, a ? __builtin_ctzll(a) : 64)
-    ALU_ONE(cpop, __builtin_popcountll(a))
-    ALU_ONE(clzw, (uint32_t)a ? __builtin_clz((uint32_t)a) : 32)
-    ALU_ONE(ctzw, (uint32_t)a ? __builtin_ctz((uint32_t)a) : 32)
-    ALU_ONE(cpopw, __builtin_popcount((uint32_t)a))
-    ALU_ONE(sext_b, (int8_t)a)
-    ALU_ONE(sext_h, (int16_t)a)
-    ALU_ONE(zext_h, (uint16_t)a)
-    ALU_ONE(orc_b, arith_orc_b(a))
-    ALU_ONE(rev8, __builtin_bswap64(a))
+    ALU(do_andn, 2, a & ~b)
+    ALU(do_orn, 2, a | ~b)
+    ALU(do_xnor, 2, ~(a ^ b))
+    ALU(do_max, 2, (int64_t)a > (int64_t)b ? a : b)
+    ALU(do_maxu, 2, a > b ? a : b)
+    ALU(do_min, 2, (int64_t)a < (int64_t)b ? a : b)
+    ALU(do_minu, 2, a < b ? a : b)
+    ALU(do_rol, 2, a << (b & 63) | a >> (-b & 63))
+    ALU(do_ror, 2, a >> (b & 63) | a << (-b & 63))
+    ALU(do_rolw, 2, (int32_t)((uint32_t)a << (b & 31) | (uint32_t)a >> (-b & 31)))
+    ALU(do_rorw, 2, (int32_t)((uint32_t)a >> (b & 31) | (uint32_t)a << (-b & 31)))
+    ALU_IMM(do_rori, 2, a >> (imm & 63) | a << (-imm & 63))
+    ALU_IMM(do_roriw, 2, (int32_t)((uint32_t)a >> (imm & 31) | (uint32_t)a << (-imm & 31)))
+    ALU_ONE(do_clz, 2, a ? __builtin_clzll(a) : 64)
+    ALU_ONE(do_ctz, 2, a ? __builtin_ctzll(a) : 64)
+    ALU_ONE(do_cpop, 2, __builtin_popcountll(a))
+    ALU_ONE(do_clzw, 2, (uint32_t)a ? __builtin_clz((uint32_t)a) : 32)
+    ALU_ONE(do_ctzw, 2, (uint32_t)a ? __builtin_ctz((uint32_t)a) : 32)
+    ALU_ONE(do_cpopw, 2, __builtin_popcount((uint32_t)a))
+    ALU_ONE(do_sext_b, 2, (int8_t)a)
+    ALU_ONE(c_sext_b, 1, (int8_t)a)
+    ALU_ONE(do_sext_h, 2, (int16_t)a)
+    ALU_ONE(c_sext_h, 1, (int16_t)a)
+    ALU_ONE(do_zext_h, 2, (uint16_t)a)
+    ALU_ONE(c_zext_h, 1, (uint16_t)a)
+    ALU_ONE(do_orc_b, 2, arith_orc_b(a))
+    ALU_ONE(do_rev8, 2, __builtin_bswap64(a))
 
-    ALU(clmul, arith_clmul(a, b))
-    ALU(clmulh, arith_clmulh(a, b))
-    ALU(clmulr, arith_clmulr(a, b))
+    ALU(do_clmul, 2, arith_clmul(a, b))
+    ALU(do_clmulh, 2, arith_clmulh(a, b))
+    ALU(do_clmulr, 2, arith_clmulr(a, b))
 
-    ALU(bclr, a & ~(1ull << (b & 63)))
-    ALU(bext, a >> (b & 63) & 1)
-    ALU(binv, a ^ 1ull << (b & 63))
-    ALU(bset, a | 1ull << (b & 63))
-    ALU_IMM(bclri, a & ~(1ull << (imm & 63)))
-    ALU_IMM(bexti, a >> (imm & 63) & 1)
-    ALU_IMM(binvi, a ^ 1ull << (imm & 63))
-    ALU_IMM(bseti, a | 1ull << (imm & 63))
+    ALU(do_bclr, 2, a & ~(1ull << (b & 63)))
+    ALU(do_bext, 2, a >> (b & 63) & 1)
+    ALU(do_binv, 2, a ^ 1ull << (b & 63))
+    ALU(do_bset, 2, a | 1ull << (b & 63))
+    ALU_IMM(do_bclri, 2, a & ~(1ull << (imm & 63)))
+    ALU_IMM(do_bexti, 2, a >> (imm & 63) & 1)
+    ALU_IMM(do_binvi, 2, a ^ 1ull << (imm & 63))
+    ALU_IMM(do_bseti, 2, a | 1ull << (imm & 63))
 
-    ALU(czero_eqz, b == 0 ? 0 : a)
-    ALU(czero_nez, b != 0 ? 0 : a)
+    ALU(do_czero_eqz, 2, b == 0 ? 0 : a)
+    ALU(do_czero_nez, 2, b != 0 ? 0 : a)
 
     /* Classes that are executed elsewhere. */
 
 do_fp:
     if (unlikely(!hart_fp_on(h) || !interp_fp(h, w)))
         goto do_illegal;
-    NEXT(ip, w, left);
+    NEXT(2);
 
 do_amo:
     h->pc = pc_of(ip, bias);
@@ -569,7 +619,7 @@ do_amo:
     rc = interp_amo(e, h, w);
     if (unlikely(rc != STEP_NEXT))
         goto stepped;
-    NEXT(ip, w, left);
+    NEXT(2);
 
 do_cbo:
     h->pc = pc_of(ip, bias);

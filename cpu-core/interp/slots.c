@@ -5,7 +5,7 @@
 
 static slot_t pack(unsigned op, const struct insn *in, int32_t imm)
 {
-    return (slot_t)op | (slot_t)(in->len / 2) << 11 | (slot_t)in->rd << 16 | (slot_t)in->rs1 << 24 |
+    return (slot_t)op | (in->len == 2 ? SLOT_SHORT : 0) | (slot_t)in->rd << 16 | (slot_t)in->rs1 << 24 |
            (slot_t)in->rs2 << 32 | (slot_t)(uint32_t)imm << 40;
 }
 

@@ -276,8 +276,10 @@ def write_tables(table, path):
 
 
 def write_dispatch(table, path):
-    lines = ["/* Generated from rv64.insn: one initialiser a base instruction, for a table indexed by enum isa_op. */"]
+    lines = ["/* Generated from rv64.insn: HANDLER for every base instruction, SHORT for those that have a compressed form. */"]
     lines += [f"HANDLER({i.id}, {c_name(i.name)}, {i.cls})" for i in table.insns if not i.base]
+    short = {i.base.name: i.base for i in table.insns if i.base}
+    lines += [f"SHORT({i.id}, {c_name(i.name)}, {i.cls})" for i in short.values()]
     write(path, lines)
 
 
