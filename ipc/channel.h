@@ -125,15 +125,16 @@ struct channel_back;  /* the device's end */
 
 struct channel_front_ops {
     /* Without a linked device process: submit gives -ENOTCONN, completion and event give 0, kick does
-     * nothing. */
-    int (*submit)(struct channel_front *f, unsigned queue,
-                  const struct ring_request *r); /* 0, -ENOSPC, -EPROTO */
-    int (*completion)(struct channel_front *f, unsigned queue,
-                      struct ring_completion *c);                                /* consumes: 1, 0, -EPROTO */
-    int (*event)(struct channel_front *f, unsigned queue, struct ring_event *e); /* peeks: 1, 0, -EPROTO */
+     * nothing. submit: 0, -ENOSPC, -EPROTO. */
+    int (*submit)(struct channel_front *f, unsigned queue, const struct ring_request *r);
+    /* Takes the oldest completion: 1, 0, -EPROTO. Its response bytes stay in place until the span is used
+     * again. */
+    int (*completion)(struct channel_front *f, unsigned queue, struct ring_completion *c);
+    /* Looks at the oldest event: 1, 0, -EPROTO. event_done takes it. */
+    int (*event)(struct channel_front *f, unsigned queue, struct ring_event *e);
     void (*event_done)(struct channel_front *f, unsigned queue);
-    void (*kick)(struct channel_front *f); /* after submits and event_done: rings the device's doorbell if it
-                                              waits for what was done */
+    /* After submits and event_done: rings the device's doorbell if it waits for what was done. */
+    void (*kick)(struct channel_front *f);
     void (*wait_flag)(struct channel_front *f,
                       bool waiting); /* set before the vcpu blocks; re-check the rings afterwards */
     uint8_t *(*request_mem)(struct channel_front *f, unsigned queue); /* the queue's request arena */
@@ -160,8 +161,8 @@ struct channel_back_ops {
                 struct ring_request *r); /* like request, without consuming */
     uint32_t (*backlog)(struct channel_back *b,
                         unsigned queue); /* completions or events that the vcpu has not taken yet */
-    void (*trim)(
-        struct channel_back *b); /* gives back arena memory; only with no request in flight and no backlog */
+    /* Drops the arenas from this process's memory; their contents stay. */
+    void (*trim)(struct channel_back *b);
     void (*kick)(
         struct channel_back *b); /* after completions and events: rings the vcpu's doorbell if it waits */
     /* Sets device_waits (for requests, and for room if an event found none) and re-checks: false, and awake,

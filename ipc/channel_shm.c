@@ -207,19 +207,17 @@ static void back_close(struct channel_back *base)
     free(b);
 }
 
-/* The response arenas are ours: their pages go back to the system. Those of the request arenas only leave
- * this process. */
+static void drop_pages(const uint8_t *at, uint64_t size)
+{
+    if (size)
+        madvise((void *)at, size, MADV_DONTNEED);
+}
+
 static void back_trim(struct channel_back *base)
 {
-    struct memory_back *b = (struct memory_back *)base;
     for (unsigned i = 0; i < base->geometry.nqueues; i++) {
-        if (base->geometry.queue[i].kind != CHANNEL_REQUESTS)
-            continue;
-        if (base->layout.queue[i].response_size)
-            madvise(base->ops->response_mem(base, i), base->layout.queue[i].response_size, MADV_REMOVE);
-        if (base->layout.queue[i].request_size)
-            madvise((void *)(b->out + base->layout.queue[i].request_arena),
-                    base->layout.queue[i].request_size, MADV_DONTNEED);
+        drop_pages(base->ops->request_mem(base, i), base->layout.queue[i].request_size);
+        drop_pages(base->ops->response_mem(base, i), base->layout.queue[i].response_size);
     }
 }
 

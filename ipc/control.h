@@ -6,7 +6,7 @@
 
 #define CONTROL_MAJOR     1
 #define CONTROL_MINOR     0
-#define CONTROL_MAX_BYTES 16384
+#define CONTROL_MAX_BYTES 65536
 #define CONTROL_MAX_FDS   8
 
 /* A child's control socket is its fd 3. */

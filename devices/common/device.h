@@ -1,5 +1,6 @@
-/* The device runtime: everything that the device processes have in common (handshake, rings, event loop, reset order, stop). A
- * device kind supplies a struct device_ops and a main() that calls device_main(). Knows no device type. */
+/* The device runtime: everything that the device processes have in common (handshake, rings, event loop,
+ * reset order, stop). A device kind supplies a struct device_ops and a main() that calls device_main(). Knows
+ * no device type. */
 #pragma once
 
 #include "ipc/channel.h"
@@ -11,8 +12,8 @@
 
 struct device;
 
-/* A request being served. The input is a private copy or the read-only request arena: it does not change while served. Owned by the
- * runtime; valid until device_complete(). */
+/* A request being served. The input is a private copy or the read-only request arena: it does not change
+ * while served. Owned by the runtime; valid until device_complete(). */
 struct request {
     uint64_t seq;
     unsigned queue;
@@ -20,13 +21,13 @@ struct request {
     uint32_t in_len;
     uint8_t *out; /* space for the driver-writable bytes */
     uint32_t out_cap;
-    uint64_t features; /* what the driver accepted of the device's */
-    void *user; /* the device kind's */
+    uint64_t features;    /* what the driver accepted of the device's */
+    void *user;           /* the device kind's */
     struct request *next; /* the device kind's, for its queues */
     /* runtime-private */
-    uint32_t generation, epoch;
+    uint8_t *blob;
+    uint32_t blob_cap;
     uint16_t slot;
-    uint64_t blob_off;
 };
 
 /* What the kind tells about itself after configure(); copied by the runtime. */
@@ -45,8 +46,9 @@ struct device_description {
     struct channel_geometry geometry;
     uint8_t blob[1024]; /* initial device state */
     uint32_t blob_len;
-    /* Messages of inbound queues may span several guest buffers when the driver accepted feature bit merge_feature; their number is
-     * written as 16 bits at merge_count_at of the first (virtio-net's num_buffers). */
+    /* Messages of inbound queues may span several guest buffers when the driver accepted feature bit
+     * merge_feature; their number is written as 16 bits at merge_count_at of the first (virtio-net's
+     * num_buffers). */
     bool inbound_merge;
     uint32_t merge_feature, merge_count_at;
     /* Messages due at virtual times, ascending in ns; owned by the kind, read once after configure(). */
@@ -55,7 +57,7 @@ struct device_description {
         unsigned queue;
         const uint8_t *data;
         uint32_t len;
-    } *schedule;
+    } * schedule;
     unsigned nschedule;
     bool closed;
     const char *backend;
@@ -66,24 +68,29 @@ struct device_ops {
     const char *kind; /* "block", "net", … */
     size_t size;      /* bytes of the kind's own data, zeroed, at device_data() */
 
-    /* Parses options, takes descriptors out of `fds`, checks the back-end and fills the description. On failure returns negative errno
-     * after device_error(). */
+    /* Parses options, takes descriptors out of `fds`, checks the back-end and fills the description. On
+     * failure returns negative errno after device_error(). */
     int (*configure)(struct device *d, struct device_description *desc);
-    /* The machine runs: start reading from outside. */
+    /* The machine runs: start reading from outside. 0, or negative errno after device_error(). May be NULL.
+     */
     int (*run)(struct device *d);
-    /* A request; complete it now or later, on the loop's thread. Requests of a queue arrive in submission order. */
+    /* A request; complete it now or later, on the loop's thread. Requests of a queue arrive in submission
+     * order. */
     void (*request)(struct device *d, struct request *r);
     /* The guest reset the device: called when every earlier request has been completed. May be NULL. */
     void (*reset)(struct device *d);
-    /* A command from the supervisor: 0 or negative errno, with text for the reply. fds in m may be taken. May be NULL. */
+    /* A command from the supervisor: 0 or negative errno, with text for the reply. fds in m may be taken. May
+     * be NULL. */
     int (*command)(struct device *d, const char *verb, struct control_message *m, char *text, size_t textlen);
     /* The vcpu took events: there is room again. May be NULL. */
     void (*room)(struct device *d);
-    /* Clean stop: finish what is in flight in the back-end, close it. */
+    /* Clean stop: no request comes any more and those in flight have been completed, unless that took over
+     * two seconds. Write out what the back-end still holds and close it. May be NULL. */
     void (*stop)(struct device *d);
 };
 
-/* Runs the device process to its end; returns the exit status. argv[1] is the role shown in the command line ("block.vda"). */
+/* Runs the device process to its end; returns the exit status. argv[1] is the role shown in the command line
+ * ("block.vda"). */
 int device_main(int argc, char **argv, const struct device_ops *ops);
 
 void *device_data(struct device *d);
@@ -91,24 +98,34 @@ uv_loop_t *device_loop(struct device *d);
 const char *device_id(const struct device *d);
 uint64_t device_seed(const struct device *d); /* differs by VM seed and device index */
 
-/* Option `key` of the configuration, or NULL; a descriptor that came with it, by name, now owned by the caller, or -1. */
+/* Option `key` of the configuration, or NULL; its index-th occurrence, from 0, of a repeatable one; a
+ * descriptor that came with it, by name, now owned by the caller, or -1. */
 const char *device_option(const struct device *d, const char *key);
+const char *device_option_at(const struct device *d, const char *key, unsigned index);
 int device_take_fd(struct device *d, const char *name);
 
-/* Completes a request with `len` bytes in r->out. With `blob` the device's state changes along with it. */
+/* Completes a request with `len` bytes in r->out, every one of them written; r is gone afterwards. With
+ * `blob` the device's state changes along with it. */
 void device_complete(struct device *d, struct request *r, uint32_t len);
-void device_complete_blob(struct device *d, struct request *r, uint32_t len, const void *blob, uint32_t blob_len);
+void device_complete_blob(struct device *d, struct request *r, uint32_t len, const void *blob,
+                          uint32_t blob_len);
 
-/* Sends an unsolicited message. -ENOSPC without room (the caller keeps it or drops it with device_dropped()), -EMSGSIZE. */
+/* Sends an unsolicited message. -ENOSPC without room (the caller keeps it or drops it with device_dropped()),
+ * -EMSGSIZE. */
 int device_event(struct device *d, unsigned queue, const void *data, uint32_t len);
-/* The same for a message that answers request `r` of a deterministic responder; call it before completing r. */
+/* The same for a message that answers request `r` of a deterministic responder; call it before completing r.
+ */
 int device_answer(struct device *d, const struct request *r, unsigned queue, const void *data, uint32_t len);
 void device_dropped(struct device *d, uint64_t count);
 
-/* Records why configure() or the back-end failed, as text that names the object; goes to the supervisor. Fatal for the process when
- * called after the handshake through device_fail(). */
+/* Records why configure(), run() or the back-end failed, as text that names the object; goes to the
+ * supervisor as the process's Failure. Returns -err. */
 int device_error(struct device *d, int err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-void device_fail(struct device *d, int err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-/* Tells the supervisor something unasked: a DeviceReply with tag 0 ("quit" for the escape sequence of the terminal). */
+/* Reports a failure and ends the process, without a clean stop. */
+void device_fail(struct device *d, int err, const char *fmt, ...)
+    __attribute__((noreturn, format(printf, 3, 4)));
+/* Tells the supervisor something unasked: a DeviceReply with tag 0 ("quit" for the escape sequence of the
+ * terminal). */
 void device_notify(struct device *d, const char *text);
+/* A line for the VM's log, without newline. At most ten a second reach it, and how many did not is said. */
 void device_log(struct device *d, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -1,0 +1,223 @@
+/* The device's side of the handshake, from Hello to Ready: fixed steps, one message at a time. Must not look
+ * at the rings. */
+#include "devices/common/device_private.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static void send_hello(struct device *d)
+{
+    Cleave__Hello hello = CLEAVE__HELLO__INIT;
+    hello.major = CONTROL_MAJOR;
+    hello.minor = CONTROL_MINOR;
+    hello.kind = (char *)d->ops->kind;
+    hello.build = (char *)CLEAVE_VERSION;
+    hello.pid = (uint32_t)getpid();
+    Cleave__Control body = CLEAVE__CONTROL__INIT;
+    body.body_case = CLEAVE__CONTROL__BODY_HELLO;
+    body.hello = &hello;
+    device_send(d, &body);
+}
+
+/* The next message, which must be `want` or Stop. The supervisor has the deadlines; its death is the end of
+ * file. */
+static int expect(struct device *d, Cleave__Control__BodyCase want, struct control_message *m)
+{
+    int err = control_wait(d->control, -1, m);
+    if (err == -EPIPE)
+        _exit(1);
+    if (err)
+        return device_error(d, -err, "control socket: %s", strerror(-err));
+    if (m->body->body_case == want)
+        return 0;
+    bool stop = m->body->body_case == CLEAVE__CONTROL__BODY_STOP;
+    control_release(m);
+    return stop ? -ECANCELED : device_error(d, EPROTO, "control message out of order");
+}
+
+static int configure(struct device *d)
+{
+    int err = expect(d, CLEAVE__CONTROL__BODY_CONFIGURE, &d->configure);
+    if (err)
+        return err;
+    const Cleave__Configure *c = d->configure.body->configure;
+    if (c->n_fds != d->configure.nfds)
+        return device_error(d, EPROTO, "configuration names %zu descriptors and carries %u", c->n_fds,
+                            d->configure.nfds);
+    err = d->ops->configure(d, &d->description);
+    if (err) {
+        if (!d->failure_err)
+            device_error(d, -err, "%s: %s", c->id, strerror(-err));
+        return err;
+    }
+    for (unsigned i = 0; i < d->configure.nfds; i++) {
+        if (d->configure.fds[i] >= 0)
+            close(d->configure.fds[i]);
+        d->configure.fds[i] = -1;
+    }
+    if (channel_check(&d->description.geometry) < 0)
+        return device_error(d, EINVAL, "%s: channel geometry out of range", c->id);
+    return 0;
+}
+
+/* Everything that a Describe message points to. */
+struct describe_space {
+    Cleave__Describe message;
+    Cleave__Queue queue[CHANNEL_MAX_QUEUES], *queues[CHANNEL_MAX_QUEUES];
+    Cleave__ConfigRow row[48], *rows[48];
+    Cleave__Scheduled *scheduled, **schedule;
+};
+
+static void describe_queues(struct describe_space *s, const struct channel_geometry *g)
+{
+    for (unsigned i = 0; i < g->nqueues; i++) {
+        cleave__queue__init(&s->queue[i]);
+        s->queue[i].kind = g->queue[i].kind;
+        s->queue[i].slots = g->queue[i].slots;
+        s->queue[i].max_request = g->queue[i].max_request;
+        s->queue[i].max_response = g->queue[i].max_response;
+        s->queue[i].request_bytes = g->queue[i].request_bytes;
+        s->queue[i].response_bytes = g->queue[i].response_bytes;
+        s->queues[i] = &s->queue[i];
+    }
+    s->message.n_queues = g->nqueues;
+    s->message.queues = s->queues;
+    s->message.blob_max = g->blob_max;
+}
+
+static void describe_rows(struct describe_space *s, const struct device_description *desc)
+{
+    for (unsigned i = 0; i < desc->nrows; i++) {
+        cleave__config_row__init(&s->row[i]);
+        s->row[i].selector = desc->rows[i].selector;
+        s->row[i].data = (ProtobufCBinaryData){desc->rows[i].len, (uint8_t *)desc->rows[i].data};
+        s->rows[i] = &s->row[i];
+    }
+    s->message.n_rows = desc->nrows;
+    s->message.rows = s->rows;
+    s->message.selector_len = desc->selector_len;
+    s->message.selector_data = desc->selector_data;
+    s->message.selector_size_at = desc->selector_size_at;
+}
+
+static int describe_schedule(struct describe_space *s, const struct device_description *desc)
+{
+    if (!desc->nschedule)
+        return 0;
+    s->scheduled = calloc(desc->nschedule, sizeof(*s->scheduled));
+    s->schedule = calloc(desc->nschedule, sizeof(*s->schedule));
+    if (!s->scheduled || !s->schedule)
+        return -ENOMEM;
+    for (unsigned i = 0; i < desc->nschedule; i++) {
+        cleave__scheduled__init(&s->scheduled[i]);
+        s->scheduled[i].ns = desc->schedule[i].ns;
+        s->scheduled[i].queue = desc->schedule[i].queue;
+        s->scheduled[i].data =
+            (ProtobufCBinaryData){desc->schedule[i].len, (uint8_t *)desc->schedule[i].data};
+        s->schedule[i] = &s->scheduled[i];
+    }
+    s->message.n_schedule = desc->nschedule;
+    s->message.schedule = s->schedule;
+    return 0;
+}
+
+static void describe_device(struct describe_space *s, const struct device_description *desc)
+{
+    Cleave__Describe *m = &s->message;
+    m->virtio_id = desc->virtio_id;
+    m->features = desc->features;
+    m->config = (ProtobufCBinaryData){desc->config_len, (uint8_t *)desc->config};
+    m->blob = (ProtobufCBinaryData){desc->blob_len, (uint8_t *)desc->blob};
+    m->closed = desc->closed;
+    m->backend = (char *)(desc->backend ? desc->backend : "");
+    m->latency_ns = desc->latency_ns;
+    m->inbound_merge = desc->inbound_merge;
+    m->merge_feature = desc->merge_feature;
+    m->merge_count_at = desc->merge_count_at;
+}
+
+static int send_describe(struct device *d)
+{
+    struct describe_space s;
+    cleave__describe__init(&s.message);
+    s.scheduled = NULL;
+    s.schedule = NULL;
+    describe_device(&s, &d->description);
+    describe_queues(&s, &d->description.geometry);
+    describe_rows(&s, &d->description);
+    int err = describe_schedule(&s, &d->description);
+    Cleave__Control body = CLEAVE__CONTROL__INIT;
+    body.body_case = CLEAVE__CONTROL__BODY_DESCRIBE;
+    body.describe = &s.message;
+    /* The supervisor passes it on inside an Attach. */
+    if (!err && cleave__control__get_packed_size(&body) > CONTROL_MAX_BYTES - 1024)
+        err = -E2BIG;
+    if (!err)
+        device_send(d, &body);
+    free(s.scheduled);
+    free(s.schedule);
+    return err ? device_error(d, -err, "%s: description: %s", device_id(d), strerror(-err)) : 0;
+}
+
+/* Descriptors of Map, in this order. */
+enum { MAP_OUT, MAP_IN, MAP_DEVICE_DOORBELL, MAP_VCPU_DOORBELL, MAP_FDS };
+
+static int map_channel(struct device *d)
+{
+    struct control_message m;
+    int err = expect(d, CLEAVE__CONTROL__BODY_MAP, &m);
+    if (err)
+        return err;
+    const struct channel_geometry *g = &d->description.geometry;
+    uint32_t crc = channel_layout_crc(g);
+    if (m.nfds != MAP_FDS || m.body->map->layout_crc != crc) {
+        control_release(&m);
+        return device_error(d, EPROTO, "%s: channel does not match the description", device_id(d));
+    }
+    d->epoch = m.body->map->epoch;
+    d->doorbell = m.fds[MAP_DEVICE_DOORBELL];
+    m.fds[MAP_DEVICE_DOORBELL] = -1;
+    err = channel_back_open(g, d->epoch, m.fds[MAP_OUT], m.fds[MAP_IN], m.fds[MAP_VCPU_DOORBELL], &d->back);
+    control_release(&m);
+    if (err)
+        return device_error(d, -err, "%s: cannot map the channel: %s", device_id(d), strerror(-err));
+
+    Cleave__Mapped mapped = CLEAVE__MAPPED__INIT;
+    mapped.layout_crc = crc;
+    Cleave__Control body = CLEAVE__CONTROL__INIT;
+    body.body_case = CLEAVE__CONTROL__BODY_MAPPED;
+    body.mapped = &mapped;
+    device_send(d, &body);
+    return 0;
+}
+
+/* From Linked on the rings are empty and ours. */
+static int say_ready(struct device *d)
+{
+    struct control_message m;
+    int err = expect(d, CLEAVE__CONTROL__BODY_LINKED, &m);
+    if (err)
+        return err;
+    control_release(&m);
+    Cleave__Ready ready = CLEAVE__READY__INIT;
+    Cleave__Control body = CLEAVE__CONTROL__INIT;
+    body.body_case = CLEAVE__CONTROL__BODY_READY;
+    body.ready = &ready;
+    device_send(d, &body);
+    return 0;
+}
+
+int device_handshake(struct device *d)
+{
+    send_hello(d);
+    int err = configure(d);
+    if (!err)
+        err = send_describe(d);
+    if (!err)
+        err = map_channel(d);
+    if (!err)
+        err = say_ready(d);
+    return err;
+}
