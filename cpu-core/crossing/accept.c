@@ -48,33 +48,21 @@ void link_broken(struct link *l, const char *why)
     l->cs->host.fault(l->cs->host.arg, l->id, why);
 }
 
-static bool reserved_zero(const uint64_t *v, unsigned n)
-{
-    while (n)
-        if (v[--n])
-            return false;
-    return true;
-}
-
-/* NULL if the completion answers what was asked, else what is wrong with it. */
-static const char *completion_error(const struct link *l, unsigned queue, const struct ring_completion *c)
+/* True if the completion answers what is in flight. */
+static bool completion_valid(const struct link *l, unsigned queue, const struct ring_completion *c)
 {
     const struct link_queue *q = &l->queue[queue];
-    if (c->epoch != l->epoch)
-        return "completion of another epoch";
-    if (!reserved_zero(c->reserved, 5) || c->status > RING_STATUS_FAILED)
-        return "completion with an unknown status";
-    if (c->slot == RING_SLOT_NONE)
-        return queue == l->reset_queue && l->reset_seq && c->seq == l->reset_seq ? NULL
-                                                                                 : "completion of no reset";
+    struct ring_request r;
+    if (c->slot == RING_SLOT_NONE) {
+        r = wire_reset(l);
+        return queue == l->reset_queue && l->reset_seq && channel_check_completion(c, &r) == 0;
+    }
     if (c->slot >= 2 * q->geometry.slots)
-        return "completion of a slot out of range";
+        return false;
     const struct slot *s = &q->table[c->slot];
-    if ((s->state != SLOT_IN_FLIGHT && s->state != SLOT_ORPHANED) || s->arrived || s->seq != c->seq)
-        return "completion of a request that is not in flight";
-    if (c->len > s->resp_cap || c->blob_len > l->front->geometry.blob_max)
-        return "completion longer than its space";
-    return NULL;
+    r = wire_request(l, queue, c->slot);
+    return (s->state == SLOT_IN_FLIGHT || s->state == SLOT_ORPHANED) && !s->arrived &&
+           channel_check_completion(c, &r) == 0;
 }
 
 static void note_arrival(struct link *l, unsigned queue, const struct ring_completion *c)
@@ -105,9 +93,8 @@ void poll_arrivals(struct link *l)
         struct ring_completion c;
         int got;
         while ((got = l->front->ops->completion(l->front, q, &c)) > 0) {
-            const char *why = completion_error(l, q, &c);
-            if (why) {
-                link_broken(l, why);
+            if (!completion_valid(l, q, &c)) {
+                link_broken(l, "a completion that answers nothing in flight");
                 return;
             }
             note_arrival(l, q, &c);
@@ -203,19 +190,6 @@ void drain_waiting(struct link *l, unsigned queue)
     }
 }
 
-static const char *event_error(const struct link *l, unsigned queue, const struct ring_event *e)
-{
-    const struct link_queue *q = &l->queue[queue];
-    uint64_t size = l->layout.queue[queue].response_size;
-    if (e->epoch != l->epoch || e->seq != q->event_seq + 1)
-        return "event out of order";
-    if (!reserved_zero(e->reserved, 4))
-        return "event with unknown fields";
-    if (e->len > q->geometry.max_response || e->off > size || e->len > size - e->off)
-        return "event outside its arena";
-    return NULL;
-}
-
 /* The oldest event in the ring, copied to private memory (cs->copy) with its payload; false if there is none.
  */
 static bool peek_event(struct link *l, unsigned queue, struct ring_event *e)
@@ -223,10 +197,12 @@ static bool peek_event(struct link *l, unsigned queue, struct ring_event *e)
     if (!l->connected || l->broken)
         return false;
     int got = l->front->ops->event(l->front, queue, e);
-    const char *why = got < 0 ? "event ring index out of range" : got ? event_error(l, queue, e) : NULL;
-    if (why)
-        link_broken(l, why);
-    return got > 0 && !why && copy_reserve(l->cs, e->len) == 0;
+    if (got > 0 && channel_check_event(&l->front->geometry, &l->layout, queue, e, l->epoch,
+                                       l->queue[queue].event_seq + 1) < 0)
+        got = -EPROTO;
+    if (got < 0)
+        link_broken(l, "an event out of order or outside its arena");
+    return got > 0 && copy_reserve(l->cs, e->len) == 0;
 }
 
 static void copy_event(struct link *l, unsigned queue, const struct ring_event *e)

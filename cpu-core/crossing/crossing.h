@@ -96,8 +96,8 @@ struct link_config {
 /* Counters of one link. */
 #define LINK_COUNTERS(X)                                                                                     \
     X(requests)                                                                                              \
-    X(completions) X(events) X(request_bytes) X(response_bytes) X(event_bytes) X(resets) X(orphans)          \
-        X(refused) X(dropped)
+    X(completions)                                                                                           \
+    X(events) X(request_bytes) X(response_bytes) X(event_bytes) X(resets) X(orphans) X(refused) X(dropped)
 
 struct link_stats {
 #define X(name) uint64_t name;

@@ -103,7 +103,7 @@ static inline uint64_t blob_offset(const struct slot *s)
 }
 static inline uint64_t response_span(const struct link *l, const struct slot *s)
 {
-    return blob_offset(s) + l->front->geometry.blob_max;
+    return channel_response_span(s->resp_cap, l->front->geometry.blob_max);
 }
 
 /* Appends a crossing to the journal at the current position. */
@@ -112,6 +112,10 @@ void journal_crossing(struct crossings *cs, struct crossing *c, const void *body
 /* Takes completions out of the rings into the in-flight tables, validated; marks the link broken on a
  * violation. */
 void poll_arrivals(struct link *l);
+
+/* The request of table entry `index`, or the reset, as it was sent to the present incarnation. */
+struct ring_request wire_request(const struct link *l, unsigned queue, uint32_t index);
+struct ring_request wire_reset(const struct link *l);
 
 /* Marks the link broken and tells the machine. */
 void link_broken(struct link *l, const char *why);

@@ -129,8 +129,10 @@ static int link_init(struct link *l, const struct link_config *cfg, int *out_fd)
     l->blob_reset = calloc(1, blob_max);
     if (!l->blob || !l->blob_reset)
         return -ENOMEM;
-    memcpy(l->blob_reset, cfg->blob, cfg->blob_len);
-    memcpy(l->blob, cfg->blob, cfg->blob_len);
+    if (cfg->blob_len) {
+        memcpy(l->blob_reset, cfg->blob, cfg->blob_len);
+        memcpy(l->blob, cfg->blob, cfg->blob_len);
+    }
     l->blob_len = l->blob_reset_len = cfg->blob_len;
     for (unsigned q = 0; q < l->nqueues; q++) {
         int err = queue_create(&l->queue[q], &cfg->geometry.queue[q], l->layout.queue[q].request_size,
@@ -259,7 +261,7 @@ static void publish(struct link *l, unsigned queue, const struct ring_request *r
         link_broken(l, "submission ring index out of range");
 }
 
-static struct ring_request wire_request(const struct link *l, unsigned queue, uint32_t index)
+struct ring_request wire_request(const struct link *l, unsigned queue, uint32_t index)
 {
     const struct slot *s = &l->queue[queue].table[index];
     unsigned newer = s->state == SLOT_ORPHANED;
@@ -353,13 +355,18 @@ static void orphan_all(struct link *l)
     }
 }
 
+struct ring_request wire_reset(const struct link *l)
+{
+    return (struct ring_request){.seq = l->reset_seq,
+                                 .epoch = l->epoch,
+                                 .generation = l->generation,
+                                 .slot = RING_SLOT_NONE,
+                                 .op = RING_OP_RESET};
+}
+
 static void publish_reset(struct link *l)
 {
-    struct ring_request r = {.seq = l->reset_seq,
-                             .epoch = l->epoch,
-                             .generation = l->generation,
-                             .slot = RING_SLOT_NONE,
-                             .op = RING_OP_RESET};
+    struct ring_request r = wire_reset(l);
     publish(l, l->reset_queue, &r);
 }
 
@@ -454,9 +461,17 @@ int link_connect(struct link *l, uint32_t epoch, int in_fd, int doorbell, bool r
     return err;
 }
 
+/* Answers that were not delivered go with the arena they are in: their requests are in flight again. */
 void link_disconnect(struct link *l)
 {
     poll_arrivals(l);
+    for (unsigned i = 0; i < l->nqueues; i++) {
+        struct link_queue *q = &l->queue[i];
+        for (uint32_t k = 0; q->table && k < 2 * q->geometry.slots; k++)
+            q->table[k].arrived = false;
+        q->narrivals = 0;
+    }
+    channel_front_unlink(l->front);
     l->connected = false;
 }
 
