@@ -181,7 +181,7 @@ int hart_sfence_check(struct hart *h, uint32_t insn)
 
 int hart_cbo_check(struct hart *h, uint32_t insn, unsigned op)
 {
-    static const uint64_t enable[] = {MENVCFG_CBIE, MENVCFG_CBCFE, MENVCFG_CBCFE, MENVCFG_CBZE};
+    static const uint64_t enable[] = {MENVCFG_CBIE, MENVCFG_CBCFE, MENVCFG_CBCFE, [4] = MENVCFG_CBZE};
     if ((h->priv != PRIV_M && !(h->menvcfg & enable[op])) ||
         (h->priv == PRIV_U && !(h->senvcfg & enable[op])))
         return hart_raise(h, EXC_ILLEGAL, insn);
