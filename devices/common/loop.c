@@ -101,7 +101,7 @@ static void do_command(struct device *d, struct control_message *m)
         err = d->ops->command(d, m->body->device_command->verb, m, text, sizeof(text));
     Cleave__DeviceReply reply = CLEAVE__DEVICE_REPLY__INIT;
     reply.tag = m->body->device_command->tag;
-    reply.err = err;
+    reply.err = -err;
     reply.text = text;
     Cleave__Control body = CLEAVE__CONTROL__INIT;
     body.body_case = CLEAVE__CONTROL__BODY_DEVICE_REPLY;
