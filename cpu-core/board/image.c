@@ -236,8 +236,10 @@ static int inflate_to(z_stream *z, struct mmu *m, uint64_t base, uint64_t limit,
         z->avail_out = sizeof out;
         status = inflate(z, Z_NO_FLUSH);
         uint64_t n = sizeof out - z->avail_out;
+        if (status == Z_BUF_ERROR || (status == Z_OK && z->avail_out))
+            return bad(err, errlen, "truncated gzip data");
         if (status != Z_OK && status != Z_STREAM_END)
-            return bad(err, errlen, status == Z_BUF_ERROR ? "truncated gzip data" : "corrupt gzip data");
+            return bad(err, errlen, "corrupt gzip data");
         if (at == base && !linux_header(out, n, &h))
             return bad(err, errlen, "gzip data that is not an Image");
         if (n > limit - at)
