@@ -11,6 +11,11 @@ struct digest_journal {
 
 #define MACHINE_COUNTERS(X) X(slices) X(switches) X(idle_waits) X(clock_crossings) X(reboots)
 
+struct stimer {
+    struct vtimer timer;
+    struct hart *hart;
+};
+
 struct machine {
     struct machine_config cfg;
     struct machine_host host;
@@ -21,6 +26,7 @@ struct machine {
     struct vclock clock;
     struct hart *harts[HART_MAX];
     unsigned nharts;
+    struct stimer stimers[HART_MAX];
     const struct engine *engine;
     void *engine_data;
     struct crossings *crossings;
@@ -45,6 +51,10 @@ struct machine {
 #undef X
     } stats;
 };
+
+/* stimer.c: the supervisor timers of all harts; reset makes them follow the harts' reset state. */
+int stimer_create(struct machine *m);
+void stimer_reset(struct machine *m);
 
 /* Serves every control message that is there. */
 void machine_control(struct machine *m);

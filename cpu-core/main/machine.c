@@ -143,6 +143,8 @@ int machine_create(struct machine **ret, const struct machine_config *cfg, const
     struct crossings_host ch = {position, wait_for_device, device_fault, attention, m};
     struct board_hooks hooks = {ipi, guest_request, m};
     int e = create_core(m, err, errlen);
+    if (!e)
+        e = stimer_create(m);
     if (!e) {
         e = crossings_create(&m->crossings, &m->clock, cfg->fixed_timing, &ch, &digest_ops, &m->journal);
         if (e < 0)
@@ -365,6 +367,7 @@ static bool reboot(struct machine *m)
         return false;
     }
     m->engine->flush(m->engine_data);
+    stimer_reset(m);
     m->current = 0;
     m->quantum_left = MACHINE_QUANTUM;
     return true;
