@@ -1,0 +1,84 @@
+/* The configuration of one machine: defaults, a YAML or JSON file, and the flags of `cleave run` over it.
+ * Checked as far as it can be without opening anything. Knows no processes. */
+#pragma once
+
+#include "tools/supervisor/failure.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct invocation;
+
+#define CONFIG_MIN_MEMORY  (UINT64_C(16) << 20)
+#define CONFIG_MAX_MEMORY  (UINT64_C(64) << 30)
+#define CONFIG_MAX_CPUS    8
+#define CONFIG_MAX_DEVICES 32   /* with a virtio slot */
+#define CONFIG_MAX_APPEND  2047 /* Linux: COMMAND_LINE_SIZE on riscv, without the terminator */
+#define CONFIG_MAX_HASHES  64
+#define CONFIG_ID_MAX      32
+
+/* Strings belong to the configuration; NULL when not given. */
+struct config_disk {
+    char *path, *id, *serial;
+    bool ro;
+    bool overlay;       /* writes go to an overlay … */
+    char *overlay_path; /* … in this file, or a temporary one */
+};
+
+struct config_net {
+    char *backend; /* user, stream, tap, echo */
+    char *id, *mac;
+    char **hostfwd;
+    unsigned nhostfwd;
+    char *path; /* stream */
+    bool listen;
+    char *ifname; /* tap */
+    char *pcap;
+};
+
+struct config_serial {
+    char *backend; /* stdio, pty, unix, file, null */
+    char *path, *id;
+};
+
+struct config_input {
+    char *type; /* keyboard, pointer */
+    char *id;
+    char *script; /* file of events */
+};
+
+struct config {
+    char *name;
+    char *kernel, *bios, *initrd, *append;
+    char *batch;
+    uint64_t memory;
+    unsigned cpus;
+    char *mmu, *engine, *clock, *timing;
+    bool no_tlb, rng;
+    bool have_seed;
+    uint64_t seed;
+    bool hash_at_exit;
+    uint64_t hash_every, stop_at;
+    uint64_t *hash_at;
+    unsigned nhash_at;
+    struct config_disk *disks;
+    unsigned ndisks;
+    struct config_net *nets;
+    unsigned nnets;
+    struct config_serial *serials;
+    unsigned nserials;
+    struct config_input *inputs;
+    unsigned ninputs;
+};
+
+/* Builds the configuration of a `run` invocation: file args[0] if given, flags over it, defaults, checks. On
+ * failure returns negative errno with `f` filled in; nothing is to be released. */
+int config_load(const struct invocation *in, struct config *c, struct failure *f);
+void config_release(struct config *c);
+
+/* Reads a file into a zeroed configuration, in the file's own terms (no defaults, no checks across keys). */
+int config_read_file(const char *path, struct config *c, struct failure *f);
+
+/* Checks and completes a merged configuration: defaults, ids, limits. */
+int config_complete(struct config *c, struct failure *f);

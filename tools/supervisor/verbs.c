@@ -1,0 +1,138 @@
+/* The one place that lists verbs and options: parsing, help, man pages and completion all read these tables.
+ */
+#include "tools/supervisor/verbs.h"
+
+#include <string.h>
+
+static const struct option_row run_options[] = {
+    {"name", OPTION_STRING, "NAME", COMPLETES_NOTHING, NULL,
+     "name of the machine in other commands (default: vm-PID)"},
+    {"kernel", OPTION_STRING, "FILE", COMPLETES_FILE, NULL,
+     "kernel: an Image, plain or gzip-compressed, or an ELF file; entered in supervisor mode by the "
+     "firmware"},
+    {"bios", OPTION_STRING, "FILE", COMPLETES_FILE, NULL,
+     "firmware entered in machine mode, or 'none' (default: the system's OpenSBI)"},
+    {"initrd", OPTION_STRING, "FILE", COMPLETES_FILE, NULL, "initial RAM disk"},
+    {"append", OPTION_STRING, "WORDS", COMPLETES_NOTHING, NULL, "kernel command line"},
+    {"memory", OPTION_STRING, "SIZE", COMPLETES_NOTHING, NULL, "RAM, 16M to 64G (default: 1G)"},
+    {"cpus", OPTION_STRING, "N", COMPLETES_NOTHING, NULL, "harts, 1 to 8 (default: 1)"},
+    {"mmu", OPTION_STRING, "MODE", COMPLETES_CHOICE, "sv39|sv48|sv57", "largest paging mode (default: sv48)"},
+    {"disk", OPTION_LIST, "FILE[,KEY…]", COMPLETES_FILE, NULL,
+     "disk with a raw image or a block device; keys: ro, overlay[=FILE] (writes go to FILE or to a temporary "
+     "file, the image is "
+     "never written), id=ID, serial=TEXT; ',,' is a comma in FILE"},
+    {"net", OPTION_LIST, "BACKEND[,KEY…]", COMPLETES_NOTHING, NULL,
+     "network card: user[,hostfwd=tcp:[ADDR]:PORT-[ADDR]:PORT]…, stream,path=SOCKET[,listen], "
+     "tap,ifname=NAME or echo; keys of "
+     "all: id=ID, mac=ADDRESS, pcap=FILE"},
+    {"serial", OPTION_LIST, "BACKEND[,id=ID]", COMPLETES_NOTHING, NULL,
+     "serial port: stdio, pty, unix:SOCKET, file:FILE or null; the first is the UART (default: stdio), "
+     "further ones are "
+     "virtio consoles"},
+    {"input", OPTION_LIST, "TYPE[,KEY…]", COMPLETES_NOTHING, NULL,
+     "input device: keyboard or pointer; keys: id=ID, script=FILE (events at virtual times)"},
+    {"rng", OPTION_STRING, "on|off", COMPLETES_CHOICE, "on|off",
+     "entropy device, seeded by --seed (default: on)"},
+    {"batch", OPTION_STRING, "FILE", COMPLETES_FILE, NULL,
+     "run the script FILE in the demo guest, pass its output through and exit with its status"},
+    {"engine", OPTION_STRING, "ENGINE", COMPLETES_CHOICE, "interp|jit", "execution engine (default: interp)"},
+    {"clock", OPTION_STRING, "CLOCK", COMPLETES_CHOICE, "host|virtual",
+     "guest time follows the host's clock, or counts 1 ns a step (default: host)"},
+    {"timing", OPTION_STRING, "TIMING", COMPLETES_CHOICE, "live|fixed",
+     "device answers arrive when they are there, or after a fixed virtual time (default: live; fixed with "
+     "--clock virtual)"},
+    {"seed", OPTION_STRING, "N", COMPLETES_NOTHING, NULL,
+     "seed of everything random in the machine (default: random; 0 with --clock virtual)"},
+    {"hash-at", OPTION_LIST, "ICOUNT", COMPLETES_NOTHING, NULL, "report the state hash at this position"},
+    {"hash-every", OPTION_STRING, "N", COMPLETES_NOTHING, NULL, "report the state hash every N steps"},
+    {"hash-at-exit", OPTION_FLAG, NULL, COMPLETES_NOTHING, NULL, "report the state hash at the end"},
+    {"stop-at", OPTION_STRING, "ICOUNT", COMPLETES_NOTHING, NULL, "stop the machine at this position"},
+    {"no-tlb", OPTION_FLAG, NULL, COMPLETES_NOTHING, NULL,
+     "walk the page tables at every access (slow; an oracle for tests)"},
+    {0},
+};
+
+static const struct option_row no_options[] = {{0}};
+
+static const struct option_row stop_options[] = {
+    {"timeout", OPTION_STRING, "SECONDS", COMPLETES_NOTHING, NULL,
+     "wait this long for the end (default: 15)"},
+    {"force", OPTION_FLAG, NULL, COMPLETES_NOTHING, NULL, "kill the processes at once, as 'cleave kill'"},
+    {0},
+};
+
+static const struct option_row stats_options[] = {
+    {"watch", OPTION_STRING, "SECONDS", COMPLETES_NOTHING, NULL, "repeat until interrupted"},
+    {0},
+};
+
+static const struct option_row device_options[] = {
+    {"device", OPTION_STRING, "ID", COMPLETES_NOTHING, NULL, "the device (default: the first that fits)"},
+    {0},
+};
+
+#define MAX_WORDS 60
+
+const struct verb verbs[] = {
+    {"run", "[CONFIG]", 0, 1, COMPLETES_FILE, NULL, "run a machine in the foreground",
+     "Starts a machine and attaches its first serial port to the terminal. CONFIG is a YAML or JSON file; "
+     "its keys are those of the "
+     "options, with the lists disks, nets, serials and inputs, and flags override it: a repeated flag "
+     "replaces the file's whole list. "
+     "Paths in the file are relative to the file.\n\n"
+     "In the terminal, Ctrl-A x stops the machine, Ctrl-A ? shows help, Ctrl-A Ctrl-A sends one Ctrl-A. The "
+     "end of input on stdin is "
+     "not the end of the machine.\n\n"
+     "The status is 0 after a power-off by the guest, 1 when the guest failed or the machine cannot start, 2 "
+     "for a usage error, 125 for "
+     "a failure of the emulator. With --batch it is that of the script, and any failure of cleave is 125.",
+     run_options, verb_run, false},
+    {"ps", "", 0, 0, COMPLETES_NOTHING, NULL, "list running machines and their processes", "", no_options,
+     verb_ps, false},
+    {"info", "MACHINE", 1, 1, COMPLETES_MACHINE, NULL, "show a machine's configuration and state", "",
+     no_options, verb_info, false},
+    {"stats", "MACHINE", 1, 1, COMPLETES_MACHINE, NULL, "show a machine's counters and resource usage", "",
+     stats_options, verb_stats, false},
+    {"stop", "MACHINE", 1, 1, COMPLETES_MACHINE, NULL, "stop a machine cleanly",
+     "The machine stops between two steps, its devices finish what they have accepted and flush. The guest "
+     "is not told: to shut it "
+     "down, use its own commands.",
+     stop_options, verb_stop, false},
+    {"kill", "MACHINE", 1, 1, COMPLETES_MACHINE, NULL, "kill a machine's processes", "", no_options,
+     verb_kill, false},
+    {"pause", "MACHINE", 1, 1, COMPLETES_MACHINE, NULL, "pause a machine", "", no_options, verb_pause, false},
+    {"resume", "MACHINE", 1, 1, COMPLETES_MACHINE, NULL, "resume a paused machine", "", no_options,
+     verb_resume, false},
+    {"console", "MACHINE", 1, 1, COMPLETES_MACHINE, NULL, "attach the terminal to a serial port",
+     "Output of the port is shown here as well as on its own back-end, and input is merged. Ctrl-A x "
+     "detaches.",
+     device_options, verb_console, false},
+    {"input", "MACHINE key|text|pointer WORD…", 3, MAX_WORDS, COMPLETES_MACHINE, NULL,
+     "send events to a machine's input devices",
+     "key NAME…: each NAME is a chord such as a, enter or ctrl-alt-delete.\n\n"
+     "text STRING…: types the strings, separated by spaces, on a US layout.\n\n"
+     "pointer X Y [BUTTONS]: moves to X, Y (0 to 32767) and sets the buttons: 1 left, 2 right, 4 middle, "
+     "added up.",
+     device_options, verb_input, false},
+    {"doctor", "[CONFIG]", 0, 1, COMPLETES_FILE, NULL, "check that this host can run machines",
+     "One line a check, with a fix for what is wrong. With CONFIG, its files are checked too. The status is "
+     "1 if a check failed.",
+     no_options, verb_doctor, false},
+    {"completion", "bash|zsh|fish", 1, 1, COMPLETES_CHOICE, "bash|zsh|fish",
+     "print a completion script for a shell", "For bash: source <(cleave completion bash).", no_options,
+     verb_completion, false},
+    {"man", "[VERB]", 0, 1, COMPLETES_NOTHING, NULL, "print a manual page in man(7) format", "", no_options,
+     verb_man, true},
+    {0},
+};
+
+const unsigned nverbs = sizeof(verbs) / sizeof(verbs[0]) - 1;
+
+const struct verb *verb_find(const char *name)
+{
+    for (unsigned i = 0; i < nverbs; i++) {
+        if (strcmp(verbs[i].name, name) == 0)
+            return &verbs[i];
+    }
+    return NULL;
+}
