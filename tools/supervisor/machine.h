@@ -24,7 +24,7 @@ struct machine;
 /* How it ended. */
 struct machine_result {
     int status;    /* enum status; for a batch run the guest's */
-    char why[300]; /* "poweroff", "fail", "stop", "stop-at", or the emulator's fault */
+    char why[600]; /* "poweroff", "fail", "stop", "stop-at", or the emulator's fault */
     bool exited;   /* the vcpu reported icount and hash */
     uint64_t icount, hash;
     uint32_t guest_status;
