@@ -58,8 +58,8 @@ int device_loop_run(struct device *d);
 /* Prepares the request pool for the queues of the channel. -ENOMEM. */
 int device_serve_init(struct device *d);
 
-/* Dispatches a bounded batch of requests. */
-void device_serve(struct device *d);
+/* Dispatches a bounded batch of requests. True if there may be more. */
+bool device_serve(struct device *d);
 
 /* Sends a control message, waiting for room in the socket up to a second. */
 void device_send(struct device *d, const Cleave__Control *body);

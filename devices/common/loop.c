@@ -28,6 +28,9 @@ static void begin_stop(struct device *d)
 {
     if (d->phase == PHASE_STOPPING)
         return;
+    /* The last words of a guest are published before the vcpu ends and the supervisor says Stop. */
+    while (d->phase == PHASE_RUNNING && device_serve(d))
+        continue;
     d->phase = PHASE_STOPPING;
     uv_timer_start(&d->stop_deadline, on_stop_deadline, STOP_MS, 0);
 }

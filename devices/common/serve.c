@@ -114,20 +114,21 @@ static void dispatch(struct device *d, unsigned queue, const struct ring_request
     d->ops->request(d, make_request(d, queue, r));
 }
 
-void device_serve(struct device *d)
+bool device_serve(struct device *d)
 {
     for (unsigned n = 0; n < BATCH && d->phase == PHASE_RUNNING; n++) {
         if (d->barrier && d->in_flight)
-            return;
+            return false;
         if (d->barrier)
             finish_reset(d);
         struct ring_request r;
         int queue = next_request(d, &r);
         if (queue < 0)
-            return;
+            return false;
         d->back->ops->request(d->back, (unsigned)queue, &r);
         dispatch(d, (unsigned)queue, &r);
     }
+    return true;
 }
 
 static void complete(struct device *d, struct request *r, const struct ring_completion *c)
