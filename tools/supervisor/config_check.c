@@ -120,10 +120,13 @@ static int check_boot(struct config *c, struct failure *f)
 
 static int check_seed(struct config *c, struct failure *f)
 {
+    if (c->seed > INT64_MAX)
+        return bad(f, "seed: larger than 2^63 - 1");
     if (c->have_seed || strcmp(c->clock, "virtual") == 0)
         return 0;
     if (getrandom(&c->seed, sizeof(c->seed), 0) != sizeof(c->seed))
         return failure_set(f, STATUS_FAILED, EIO, "cannot get a random seed: %s", strerror(errno));
+    c->seed >>= 1; /* JSON integers end at 2^63 - 1 */
     return 0;
 }
 
@@ -207,7 +210,7 @@ static int complete_serial(struct config *c, unsigned i, struct failure *f)
         return err;
     bool needs = strcmp(s->backend, "unix") == 0 || strcmp(s->backend, "file") == 0;
     if (needs != (s->path != NULL) || (s->path && !*s->path))
-        return bad(f, "serial '%s': %s %s a path", s->id, s->backend, needs ? "needs" : "takes no");
+        return bad(f, "serial '%s': %s %s path", s->id, s->backend, needs ? "needs a" : "takes no");
     for (unsigned j = 0; j < i; j++) {
         if (strcmp(s->backend, "stdio") == 0 && strcmp(c->serials[j].backend, "stdio") == 0)
             return bad(f, "serial '%s': '%s' has stdio already", s->id, c->serials[j].id);

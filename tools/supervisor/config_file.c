@@ -1,5 +1,5 @@
-/* The configuration file: a libcyaml schema, and a first pass over the YAML events that finds duplicate keys,
- * which libcyaml lets pass. Knows the keys, not their meaning. */
+/* The configuration file: a libcyaml schema, and libcyaml's complaints in our words. Knows the keys, not
+ * their meaning. */
 #include "tools/supervisor/config.h"
 #include "tools/supervisor/spec.h"
 
@@ -15,7 +15,6 @@
 #include <yaml.h>
 
 #define FILE_MAX_BYTES (1 << 20)
-#define FILE_MAX_DEPTH 16
 
 /* The file as libcyaml loads it: a scalar that is absent is a null pointer. */
 struct file {
@@ -36,8 +35,14 @@ struct file {
     unsigned ninputs;
 };
 
-#define OPTIONAL     CYAML_FLAG_OPTIONAL
 #define OPTIONAL_PTR (CYAML_FLAG_OPTIONAL | CYAML_FLAG_POINTER)
+
+#define OPTIONAL_WORD (CYAML_FLAG_OPTIONAL | CYAML_FLAG_STRICT)
+
+/* libcyaml takes any word for a boolean; this takes those of YAML 1.1. */
+static const cyaml_strval_t booleans[] = {{"true", 1}, {"false", 0}, {"yes", 1},
+                                          {"no", 0},   {"on", 1},    {"off", 0}};
+#define NBOOLEANS (sizeof(booleans) / sizeof(booleans[0]))
 
 static const cyaml_schema_value_t string_value = {CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char, 1, 4096)};
 static const cyaml_schema_value_t number_value = {CYAML_VALUE_UINT(CYAML_FLAG_DEFAULT, uint64_t)};
@@ -46,7 +51,7 @@ static const cyaml_schema_field_t disk_fields[] = {
     CYAML_FIELD_STRING_PTR("path", CYAML_FLAG_POINTER, struct config_disk, path, 1, 4096),
     CYAML_FIELD_STRING_PTR("id", OPTIONAL_PTR, struct config_disk, id, 0, 4096),
     CYAML_FIELD_STRING_PTR("serial", OPTIONAL_PTR, struct config_disk, serial, 0, 4096),
-    CYAML_FIELD_BOOL("ro", OPTIONAL, struct config_disk, ro),
+    CYAML_FIELD_ENUM("ro", OPTIONAL_WORD, struct config_disk, ro, booleans, NBOOLEANS),
     CYAML_FIELD_STRING_PTR("overlay", OPTIONAL_PTR, struct config_disk, overlay_path, 1, 4096),
     CYAML_FIELD_END,
 };
@@ -60,7 +65,7 @@ static const cyaml_schema_field_t net_fields[] = {
     CYAML_FIELD_SEQUENCE_COUNT("hostfwd", OPTIONAL_PTR, struct config_net, hostfwd, nhostfwd, &string_value,
                                0, 64),
     CYAML_FIELD_STRING_PTR("path", OPTIONAL_PTR, struct config_net, path, 1, 4096),
-    CYAML_FIELD_BOOL("listen", OPTIONAL, struct config_net, listen),
+    CYAML_FIELD_ENUM("listen", OPTIONAL_WORD, struct config_net, listen, booleans, NBOOLEANS),
     CYAML_FIELD_STRING_PTR("ifname", OPTIONAL_PTR, struct config_net, ifname, 1, 4096),
     CYAML_FIELD_STRING_PTR("pcap", OPTIONAL_PTR, struct config_net, pcap, 1, 4096),
     CYAML_FIELD_END,
@@ -100,9 +105,11 @@ static const cyaml_schema_field_t file_fields[] = {
     CYAML_FIELD_STRING_PTR("clock", OPTIONAL_PTR, struct file, clock, 0, 64),
     CYAML_FIELD_STRING_PTR("timing", OPTIONAL_PTR, struct file, timing, 0, 64),
     CYAML_FIELD_UINT_PTR("seed", OPTIONAL_PTR, struct file, seed),
-    CYAML_FIELD_BOOL_PTR("no-tlb", OPTIONAL_PTR, struct file, no_tlb),
-    CYAML_FIELD_BOOL_PTR("rng", OPTIONAL_PTR, struct file, rng),
-    CYAML_FIELD_BOOL_PTR("hash-at-exit", OPTIONAL_PTR, struct file, hash_at_exit),
+    CYAML_FIELD_ENUM_PTR("no-tlb", OPTIONAL_WORD | CYAML_FLAG_POINTER, struct file, no_tlb, booleans,
+                         NBOOLEANS),
+    CYAML_FIELD_ENUM_PTR("rng", OPTIONAL_WORD | CYAML_FLAG_POINTER, struct file, rng, booleans, NBOOLEANS),
+    CYAML_FIELD_ENUM_PTR("hash-at-exit", OPTIONAL_WORD | CYAML_FLAG_POINTER, struct file, hash_at_exit,
+                         booleans, NBOOLEANS),
     CYAML_FIELD_UINT_PTR("hash-every", OPTIONAL_PTR, struct file, hash_every),
     CYAML_FIELD_SEQUENCE_COUNT("hash-at", OPTIONAL_PTR, struct file, hash_at, nhash_at, &number_value, 0,
                                CONFIG_MAX_HASHES),
@@ -123,8 +130,46 @@ static const cyaml_schema_value_t file_schema = {
 /* libcyaml tells what was wrong and where as log lines: the first one is the reason, the innermost "(line:
  * …)" the place. */
 struct complaint {
-    char reason[400], place[80];
+    char reason[400];
+    char key[100]; /* that the reason names, or of the value that it is about */
+    bool about_key;
+    unsigned line, column;
 };
+
+/* libcyaml's reasons and ours; %s stands for the rest of its line. */
+static const struct {
+    const char *theirs, *ours;
+    bool about_key;
+} reasons[] = {
+    {"Load: Mapping field already seen: ", "duplicate key '%s'", true},
+    {"Load: Unexpected key: ", "unknown key '%s'", true},
+    {"Load: Missing required mapping field: ", "the key '%s' is missing", false},
+    {"Load: Invalid uint64_t value: ", "%s is not a number", false},
+    {"Load: Invalid UINT value: ", "%s is not a number in range", false},
+    {"Load: Invalid ENUM value: ", "'%s' is neither true nor false", false},
+    {"Load: Expecting SEQUENCE, got event: ", "a list is expected", false},
+    {"Load: Expecting MAPPING, got event: ", "keys with values are expected", false},
+    {"Load: Expecting ", "a single value is expected", false},
+    {"Load: libyaml: ", "%s", false},
+    {"Load: ", "%s", false},
+};
+
+static void take_reason(struct complaint *c, const char *text)
+{
+    for (size_t i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++) {
+        size_t n = strlen(reasons[i].theirs);
+        if (strncmp(text, reasons[i].theirs, n) != 0)
+            continue;
+        const char *mark = strstr(reasons[i].ours, "%s");
+        int before = mark ? (int)(mark - reasons[i].ours) : (int)strlen(reasons[i].ours);
+        snprintf(c->reason, sizeof(c->reason), "%.*s%.300s%s", before, reasons[i].ours, mark ? text + n : "",
+                 mark ? mark + 2 : "");
+        c->about_key = reasons[i].about_key;
+        if (c->about_key)
+            snprintf(c->key, sizeof(c->key), "%.99s", text + n);
+        return;
+    }
+}
 
 static void collect(cyaml_log_t level, void *ctx, const char *fmt, va_list args)
 {
@@ -132,22 +177,55 @@ static void collect(cyaml_log_t level, void *ctx, const char *fmt, va_list args)
     char text[400];
     vsnprintf(text, sizeof(text), fmt, args);
     text[strcspn(text, "\n")] = '\0';
-    unsigned line, column;
-    const char *at = strstr(text, "(line: ");
-    if (at && sscanf(at, "(line: %u, column: %u", &line, &column) == 2) {
-        if (!c->place[0])
-            snprintf(c->place, sizeof(c->place), ":%u:%u", line, column);
-        const char *key = strstr(text, "in mapping field '");
-        size_t n = strlen(c->reason);
-        if (key && !strchr(c->reason, '\''))
-            snprintf(c->reason + n, sizeof(c->reason) - n, " (key '%.*s')", (int)strcspn(key + 18, "'"),
-                     key + 18);
-    } else if (level >= CYAML_LOG_ERROR && !c->reason[0]) {
-        const char *p = strncmp(text, "Load: ", 6) == 0 ? text + 6 : text;
-        snprintf(c->reason, sizeof(c->reason), "%s", p);
-        if (c->reason[0] >= 'A' && c->reason[0] <= 'Z')
-            c->reason[0] += 'a' - 'A';
+    const char *at = strstr(text, "(line: "), *key = strstr(text, "in mapping field '");
+    if (at) {
+        if (!c->line)
+            sscanf(at, "(line: %u, column: %u", &c->line, &c->column);
+        if (key && !c->key[0])
+            snprintf(c->key, sizeof(c->key), "%.*s", (int)strcspn(key + 18, "'"), key + 18);
+    } else if (level >= CYAML_LOG_ERROR && !c->reason[0] && !strstr(text, "Backtrace")) {
+        take_reason(c, text);
     }
+}
+
+/* libcyaml gives the place before a bad key, or the beginning of its mapping: the next key of that name is
+ * it. */
+static void find_key(struct complaint *c, const char *text, size_t len)
+{
+    yaml_parser_t parser;
+    if (!yaml_parser_initialize(&parser))
+        return;
+    yaml_parser_set_input_string(&parser, (const unsigned char *)text, len);
+    bool key = false, found = false;
+    for (yaml_token_t t = {0}; !found && yaml_parser_scan(&parser, &t);) {
+        unsigned line = (unsigned)t.start_mark.line + 1, column = (unsigned)t.start_mark.column + 1;
+        bool after = line > c->line || (line == c->line && column >= c->column);
+        bool end = t.type == YAML_STREAM_END_TOKEN;
+        if (key && after && t.type == YAML_SCALAR_TOKEN && strcmp((char *)t.data.scalar.value, c->key) == 0) {
+            c->line = line;
+            c->column = column;
+            found = true;
+        }
+        key = t.type == YAML_KEY_TOKEN;
+        yaml_token_delete(&t);
+        if (end)
+            break;
+    }
+    yaml_parser_delete(&parser);
+}
+
+static int complain(const char *path, struct complaint *c, cyaml_err_t err, const char *text, size_t len,
+                    struct failure *f)
+{
+    char place[40] = "", key[140] = "";
+    if (c->about_key)
+        find_key(c, text, len);
+    else if (c->key[0] && err != CYAML_ERR_MAPPING_FIELD_MISSING)
+        snprintf(key, sizeof(key), "%s: ", c->key);
+    if (c->line)
+        snprintf(place, sizeof(place), ":%u:%u", c->line, c->column);
+    return failure_set(f, STATUS_USAGE, EINVAL, "%s%s: %s%s", path, place, key,
+                       c->reason[0] ? c->reason : cyaml_strerror(err));
 }
 
 static int load(const char *path, const char *text, size_t len, struct file **file, struct failure *f)
@@ -166,91 +244,7 @@ static int load(const char *path, const char *text, size_t len, struct file **fi
         return 0;
     if (err == CYAML_OK)
         return failure_set(f, STATUS_USAGE, EINVAL, "%s: the configuration is empty", path);
-    return failure_set(f, STATUS_USAGE, EINVAL, "%s%s: %s", path, why.place,
-                       why.reason[0] ? why.reason : cyaml_strerror(err));
-}
-
-/* Keys of the mappings that are open, for the duplicate check. */
-struct level {
-    bool mapping, value_next;
-    unsigned nkeys;
-    char *keys[64];
-};
-
-static void close_level(struct level *l)
-{
-    for (unsigned i = 0; i < l->nkeys; i++)
-        free(l->keys[i]);
-    *l = (struct level){0};
-}
-
-/* A node begins inside `l`; a scalar in key position is recorded. -EEXIST for a key that was there, -E2BIG.
- */
-static int enter_node(struct level *l, const char *scalar)
-{
-    if (!l->mapping)
-        return 0;
-    l->value_next = !l->value_next;
-    if (!l->value_next || !scalar)
-        return 0;
-    for (unsigned i = 0; i < l->nkeys; i++) {
-        if (strcmp(l->keys[i], scalar) == 0)
-            return -EEXIST;
-    }
-    if (l->nkeys == sizeof(l->keys) / sizeof(l->keys[0]))
-        return -E2BIG;
-    l->keys[l->nkeys] = strdup(scalar);
-    return l->keys[l->nkeys++] ? 0 : -ENOMEM;
-}
-
-static int scan_event(const char *path, const yaml_event_t *e, struct level *levels, unsigned *depth,
-                      struct failure *f)
-{
-    int err = 0;
-    unsigned line = (unsigned)e->start_mark.line + 1, column = (unsigned)e->start_mark.column + 1;
-    bool opens = e->type == YAML_MAPPING_START_EVENT || e->type == YAML_SEQUENCE_START_EVENT;
-    if (e->type == YAML_SCALAR_EVENT || opens)
-        err = enter_node(&levels[*depth], opens ? NULL : (const char *)e->data.scalar.value);
-    if (err == -EEXIST)
-        return failure_set(f, STATUS_USAGE, EINVAL, "%s:%u:%u: duplicate key '%s'", path, line, column,
-                           (const char *)e->data.scalar.value);
-    if (err)
-        return failure_set(f, STATUS_USAGE, -err, "%s:%u:%u: %s", path, line, column, strerror(-err));
-    if (opens) {
-        if (*depth + 1 == FILE_MAX_DEPTH)
-            return failure_set(f, STATUS_USAGE, EINVAL, "%s:%u:%u: nested too deeply", path, line, column);
-        levels[++*depth].mapping = e->type == YAML_MAPPING_START_EVENT;
-    } else if (e->type == YAML_MAPPING_END_EVENT || e->type == YAML_SEQUENCE_END_EVENT) {
-        close_level(&levels[(*depth)--]);
-    }
-    return 0;
-}
-
-static int scan(const char *path, const char *text, size_t len, struct failure *f)
-{
-    yaml_parser_t parser;
-    if (!yaml_parser_initialize(&parser))
-        return failure_set(f, STATUS_FAILED, ENOMEM, "%s: %s", path, strerror(ENOMEM));
-    yaml_parser_set_input_string(&parser, (const unsigned char *)text, len);
-    struct level *levels = calloc(FILE_MAX_DEPTH, sizeof(*levels));
-    unsigned depth = 0;
-    int err = levels ? 0 : failure_set(f, STATUS_FAILED, ENOMEM, "%s: %s", path, strerror(ENOMEM));
-    for (bool end = false; !err && !end;) {
-        yaml_event_t e;
-        if (!yaml_parser_parse(&parser, &e)) {
-            err = failure_set(f, STATUS_USAGE, EINVAL, "%s:%zu:%zu: %s", path, parser.problem_mark.line + 1,
-                              parser.problem_mark.column + 1, parser.problem ? parser.problem : "not YAML");
-            break;
-        }
-        end = e.type == YAML_STREAM_END_EVENT;
-        err = scan_event(path, &e, levels, &depth, f);
-        yaml_event_delete(&e);
-    }
-    for (unsigned i = 0; levels && i <= depth; i++)
-        close_level(&levels[i]);
-    free(levels);
-    yaml_parser_delete(&parser);
-    return err;
+    return complain(path, &why, err, text, len, f);
 }
 
 static int slurp(const char *path, char **text, size_t *len, struct failure *f)
@@ -385,9 +379,7 @@ int config_read_file(const char *path, struct config *c, struct failure *f)
     if (err)
         return err;
     struct file *file = NULL;
-    err = scan(path, text, len, f);
-    if (!err)
-        err = load(path, text, len, &file, f);
+    err = load(path, text, len, &file, f);
     free(text);
     if (err)
         return err;

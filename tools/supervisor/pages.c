@@ -126,14 +126,19 @@ static void troff(FILE *out, const char *text)
     fputc('\n', out);
 }
 
+/* A name within a line, its dashes as they are typed. */
+static void troff_name(FILE *out, const char *name)
+{
+    for (; *name; name++)
+        fprintf(out, *name == '-' ? "\\-" : "%c", *name);
+}
+
 static void man_options(FILE *out, const struct option_row *row)
 {
     for (; row->name; row++) {
-        fputs(".TP\n.BI \"", out);
-        char head[80];
-        snprintf(head, sizeof(head), "\\-\\-%s%s\" \"%s\"", row->name, row->metavar ? " " : "",
-                 row->metavar ? row->metavar : "");
-        fprintf(out, "%s\n", head);
+        fputs(".TP\n.BI \"\\-\\-", out);
+        troff_name(out, row->name);
+        fprintf(out, "%s\" \"%s\"\n", row->metavar ? " " : "", row->metavar ? row->metavar : "");
         troff(out, row->help);
     }
 }
