@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 static void on_ready(uv_poll_t *poll, int status, int events);
@@ -53,20 +52,18 @@ static void on_ready(uv_poll_t *poll, int status, int events)
 
 int line_open(struct line *l, uv_loop_t *loop, int fd, const struct line_events *events, void *owner)
 {
-    struct stat st;
     int flags = fcntl(fd, F_GETFL);
 
-    if (flags < 0 || fstat(fd, &st) < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
+    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
         return -errno;
-    uv_poll_t *poll = NULL;
-    if (!S_ISREG(st.st_mode)) {
-        poll = malloc(sizeof *poll);
-        int err = poll ? uv_poll_init(loop, poll, fd) : -ENOMEM;
-        if (err < 0) {
-            free(poll);
-            return err;
-        }
+    uv_poll_t *poll = malloc(sizeof *poll);
+    int err = poll ? uv_poll_init(loop, poll, fd) : -ENOMEM;
+    if (err < 0) {
+        free(poll);
+        poll = NULL;
     }
+    if (err < 0 && err != -EPERM)
+        return err;
     *l = (struct line){.events = events, .owner = owner, .fd = fd, .poll = poll};
     if (poll)
         poll->data = l;

@@ -24,8 +24,8 @@ struct line {
     const struct line_events *events;
     void *owner;
     int fd;          /* -1: closed */
-    uv_poll_t *poll; /* NULL for a regular file, which is always ready; on the heap, for its closing outlives
-                        the line */
+    uv_poll_t *poll; /* NULL for what cannot be polled, a regular file: always ready; on the heap, for its
+                        closing outlives the line */
     bool reading, blocked, ended;
     int polled;
 };
