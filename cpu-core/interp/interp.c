@@ -3,9 +3,11 @@
  * slots; CSRs, traps and translation are calls.
  *
  * The loop keeps three things in locals. `ip` is the current slot; `bias` turns it into the pc: pc = bias +
- * ip / 4, since a slot of 8 bytes stands for 2 bytes of code; `left` is h->left. h->pc and h->left are
+ * ip / 4, since a slot of 8 bytes stands for 2 bytes of code; `left` is h->left, less the steps that are
+ * reserved. h->pc and h->left are
  * written before anything is called that may look at them, and read back after. Whatever may have changed
  * interrupts, translation or code goes on at `fetch`, which assumes nothing but h->pc. */
+#include "cpu-core/interp/interp.h"
 #include "cpu-core/interp/arith.h"
 #include "cpu-core/interp/internal.h"
 
@@ -219,7 +221,8 @@ static inline struct code_page *fetch_page(struct interp *e, struct hart *h)
     return p;
 }
 
-static enum engine_exit interp_run(void *engine, struct hart *h)
+/* Runs until h->left is `reserve`, or as interp_run() does. */
+static enum engine_exit run(struct interp *e, struct hart *h, int64_t reserve)
 {
 #define LABEL_alu(name)    &&do_##name
 #define LABEL_mul(name)    &&do_##name
@@ -276,7 +279,6 @@ static enum engine_exit interp_run(void *engine, struct hart *h)
         [SLOT_BNE_FAR] = &&far_bne,
         [SLOT_BNE_FAR | SLOT_SHORT] = &&far_bne,
     };
-    struct interp *e = engine;
     const slot_t *ip;
     uint64_t bias, target;
     int64_t left;
@@ -291,7 +293,7 @@ static enum engine_exit interp_run(void *engine, struct hart *h)
 
 budget: /* the instruction before `ip` was the last */
     h->pc = pc_of(ip, bias);
-    h->left = left;
+    h->left = left + reserve;
     return ENGINE_BUDGET;
 
 trap: /* h->pc is the instruction's, the exception is recorded */
@@ -304,7 +306,7 @@ done: /* an instruction retired or trapped, h->pc is the next one's, h->left doe
     h->left--;
     if (h->yield || h->wait != HART_RUNS)
         return ENGINE_YIELD;
-    if (h->left <= 0)
+    if (h->left <= reserve)
         return ENGINE_BUDGET;
     if (h->irq_ready)
         hart_interrupt(h);
@@ -312,8 +314,8 @@ done: /* an instruction retired or trapped, h->pc is the next one's, h->left doe
 
 jump: /* to `target`, on any page; the instruction is not counted yet */
     h->pc = target;
-    h->left = left - 1;
-    if (unlikely(h->left <= 0))
+    h->left = left - 1 + reserve;
+    if (unlikely(h->left <= reserve))
         return ENGINE_BUDGET;
 
 fetch: /* of the instruction at h->pc, h->left is current and positive */
@@ -329,14 +331,14 @@ fetch: /* of the instruction at h->pc, h->left is current and positive */
         if (unlikely(p == e->scratch) && fetch_uncached(e, h, &w) < 0)
             goto trap;
     }
-    left = h->left;
+    left = h->left - reserve;
     goto *handlers[w & SLOT_HANDLER_MASK];
 
     /* Slots that are not instructions. */
 
 do_fetch:
     h->pc = pc_of(ip, bias);
-    h->left = left;
+    h->left = left + reserve;
     goto fetch;
 
 do_decode:
@@ -345,15 +347,15 @@ do_decode:
 
 do_cross:
     h->pc = pc_of(ip, bias);
-    h->left = left;
+    h->left = left + reserve;
     if (fetch_cross(e, h, &w) < 0)
         goto trap;
-    left = h->left;
+    left = h->left - reserve;
     goto *handlers[w & SLOT_HANDLER_MASK];
 
 do_illegal:
     h->pc = pc_of(ip, bias);
-    h->left = left;
+    h->left = left + reserve;
     hart_raise(h, EXC_ILLEGAL, insn_bits(e, h->pc, w));
     goto trap;
 
@@ -432,7 +434,7 @@ jump_near:
 load_slow : {
     uint64_t va = h->x[slot_rs1(w)] + (uint64_t)slot_imm(w), v;
     h->pc = pc_of(ip, bias);
-    h->left = left;
+    h->left = left + reserve;
     if (mmu_load(h, va, isa_table[slot_op(w)].size, &v) < 0)
         goto trap;
     h->x[slot_rd(w)] = extend(slot_op(w), v);
@@ -443,7 +445,7 @@ load_slow : {
 fload_slow : {
     uint64_t va = h->x[slot_rs1(w)] + (uint64_t)slot_imm(w), v;
     h->pc = pc_of(ip, bias);
-    h->left = left;
+    h->left = left + reserve;
     if (mmu_load(h, va, isa_table[slot_op(w)].size, &v) < 0)
         goto trap;
     h->f[slot_rd(w)] = box(isa_table[slot_op(w)].size, v);
@@ -454,7 +456,7 @@ fload_slow : {
 store_slow : {
     uint64_t va = h->x[slot_rs1(w)] + (uint64_t)slot_imm(w);
     h->pc = pc_of(ip, bias);
-    h->left = left;
+    h->left = left + reserve;
     if (mmu_store(h, va, isa_table[slot_op(w)].size, h->x[slot_rs2(w)]) < 0)
         goto trap;
     goto sync;
@@ -463,7 +465,7 @@ store_slow : {
 fstore_slow : {
     uint64_t va = h->x[slot_rs1(w)] + (uint64_t)slot_imm(w);
     h->pc = pc_of(ip, bias);
-    h->left = left;
+    h->left = left + reserve;
     if (mmu_store(h, va, isa_table[slot_op(w)].size, h->f[slot_rs2(w)]) < 0)
         goto trap;
     goto sync;
@@ -615,7 +617,7 @@ do_fp:
 
 do_amo:
     h->pc = pc_of(ip, bias);
-    h->left = left;
+    h->left = left + reserve;
     rc = interp_amo(e, h, w);
     if (unlikely(rc != STEP_NEXT))
         goto stepped;
@@ -623,24 +625,24 @@ do_amo:
 
 do_cbo:
     h->pc = pc_of(ip, bias);
-    h->left = left;
+    h->left = left + reserve;
     rc = interp_cbo(h, w, insn_bits(e, h->pc, w));
     goto stepped;
 
 do_csr:
     h->pc = pc_of(ip, bias);
-    h->left = left;
+    h->left = left + reserve;
     rc = interp_csr(h, w, insn_bits(e, h->pc, w));
     goto stepped;
 
 do_sys:
     h->pc = pc_of(ip, bias);
-    h->left = left;
+    h->left = left + reserve;
     rc = interp_sys(h, w, insn_bits(e, h->pc, w));
     goto stepped;
 
 do_pause:
-    h->left = left;
+    h->left = left + reserve;
     h->yield = true;
     goto sync;
 
@@ -650,6 +652,16 @@ stepped:
     if (rc == STEP_JUMP)
         goto done;
     goto sync;
+}
+
+static enum engine_exit interp_run(void *engine, struct hart *h)
+{
+    return run(engine, h, 0);
+}
+
+enum engine_exit interp_run_steps(void *engine, struct hart *h, uint64_t steps)
+{
+    return run(engine, h, (uint64_t)h->left > steps ? h->left - (int64_t)steps : 0);
 }
 
 const struct engine interp_engine = {

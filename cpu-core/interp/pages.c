@@ -66,7 +66,7 @@ static uint64_t page_pa(const struct code_page *p)
 /* The slots stay readable: the run loop may be in them until it looks at the translation again. */
 static void give_up(struct interp *e, struct code_page *p)
 {
-    mmu_release_code(e->mmu, page_pa(p));
+    mmu_release_code(e->mmu, page_pa(p), PAGE_DECODED);
     e->by_page[p->ram_page] = NULL;
     p->used = false;
 }
@@ -101,7 +101,7 @@ struct code_page *pages_get(struct interp *e, uint64_t ram_page)
     p->stores = 0;
     p->used = true;
     e->by_page[ram_page] = p;
-    mmu_hold_code(e->mmu, page_pa(p));
+    mmu_hold_code(e->mmu, page_pa(p), PAGE_DECODED);
     return p;
 }
 

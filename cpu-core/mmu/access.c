@@ -61,7 +61,7 @@ void store_untracked(struct mmu *m, struct hart *h, uint64_t pa, const void *byt
 {
     uint64_t page = ram_page(pa);
     uint8_t *host = ram_at(m->ram, pa), attr = m->ram->attr[page];
-    bool code = attr & PAGE_CODE && memcmp(host, bytes, len);
+    bool code = attr & PAGE_HELD && memcmp(host, bytes, len);
     if (!(attr & PAGE_DIRTY))
         ram_mark_dirty(m->ram, page);
     memcpy(host, bytes, len);

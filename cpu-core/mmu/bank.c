@@ -2,15 +2,30 @@
  */
 #include "cpu-core/mmu/internal.h"
 
+#include <string.h>
+
 static void clear_slots(struct tlb_slot *s, unsigned n)
 {
     for (unsigned i = 0; i < n; i++)
         s[i].tag = TLB_NO_TAG;
 }
 
+static inline unsigned fetch_mark(uint64_t va)
+{
+    return (unsigned)((va >> PAGE_SHIFT) * 0x9e3779b97f4a7c15ull >> 51);
+}
+
+/* Fetch translations are lost: engines that kept some notice by fetch_gen. */
+static void drop_fetches(struct tlb_bank *b)
+{
+    b->fetch_gen++;
+    memset(b->fetched, 0, sizeof b->fetched);
+}
+
 void bank_clear(struct mmu *m, struct tlb_bank *b)
 {
     m->stats.bank_flushes++;
+    drop_fetches(b);
     clear_slots(b->r, TLB_SLOTS);
     clear_slots(b->w, TLB_SLOTS);
     clear_slots(b->x, TLB_FETCH_SLOTS);
@@ -32,6 +47,9 @@ void bank_drop_page(struct tlb_bank *b, uint64_t va)
     drop_slot(&b->r[slot_of(va)], va);
     drop_slot(&b->w[slot_of(va)], va);
     drop_slot(&b->x[fetch_slot_of(va)], va);
+    unsigned mark = fetch_mark(va);
+    if (b->fetched[mark / 64] >> mark % 64 & 1)
+        drop_fetches(b);
 }
 
 static void drop_slots(struct tlb_slot *s, unsigned n, uint64_t va, unsigned shift)
@@ -48,6 +66,7 @@ void bank_drop_range(struct tlb_bank *b, uint64_t va, unsigned shift)
     drop_slots(b->r + from, n, va, shift);
     drop_slots(b->w + from, n, va, shift);
     drop_slots(b->x, TLB_FETCH_SLOTS, va, shift);
+    drop_fetches(b);
 }
 
 /* Remembers that the page may have write entries in slot `slot` of any bank. */
@@ -80,6 +99,7 @@ void bank_fill(struct mmu *m, struct hart *h, struct tlb_bank *b, const struct w
     struct tlb_slot entry = {.tag = va, .addend = (uint64_t)m->ram->host + (page << PAGE_SHIFT) - va};
     if (access == MMU_FETCH) {
         b->x[fetch_slot_of(va)] = entry;
+        b->fetched[fetch_mark(va) / 64] |= 1ull << fetch_mark(va) % 64;
         m->stats.fetch_fills++;
         return;
     }
@@ -87,7 +107,7 @@ void bank_fill(struct mmu *m, struct hart *h, struct tlb_bank *b, const struct w
         b->r[slot_of(va)] = entry;
         m->stats.read_fills++;
     }
-    if (access & MMU_WRITE && !(m->ram->attr[page] & (PAGE_CODE | PAGE_WALKED))) {
+    if (access & MMU_WRITE && !(m->ram->attr[page] & (PAGE_HELD | PAGE_WALKED))) {
         ram_mark_dirty(m->ram, page);
         record_write(m, page, slot_of(va));
         b->w[slot_of(va)] = entry;
@@ -112,6 +132,8 @@ void revoke_writes(struct mmu *m, uint64_t page)
                     s->tag = TLB_NO_TAG;
             }
     *attr &= (uint8_t) ~(PAGE_WRITE | PAGE_WRITE_MANY);
+    for (unsigned i = 0; i < m->nharts; i++)
+        m->harts[i]->code_dirty = true; /* translated code may hold a host address of the page */
     m->stats.write_revokes++;
 }
 

@@ -111,16 +111,16 @@ const struct mmu_stats *mmu_stats(const struct mmu *m)
     return &m->stats;
 }
 
-void mmu_hold_code(struct mmu *m, uint64_t pa)
+void mmu_hold_code(struct mmu *m, uint64_t pa, enum page_attr holder)
 {
     uint64_t page = ram_page(pa);
-    m->ram->attr[page] |= PAGE_CODE;
+    m->ram->attr[page] |= (uint8_t)holder;
     revoke_writes(m, page);
 }
 
-void mmu_release_code(struct mmu *m, uint64_t pa)
+void mmu_release_code(struct mmu *m, uint64_t pa, enum page_attr holder)
 {
-    m->ram->attr[ram_page(pa)] &= (uint8_t)~PAGE_CODE;
+    m->ram->attr[ram_page(pa)] &= (uint8_t)~holder;
 }
 
 void mmu_flush(struct mmu *m)

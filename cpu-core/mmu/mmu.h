@@ -15,11 +15,12 @@ struct engine;
 /* Bank geometry. Slots are direct-mapped by the low bits of the virtual page number. */
 #define TLB_SLOTS       1024
 #define TLB_FETCH_SLOTS 256
+#define TLB_FETCH_MARKS 8192
 #define TLB_BANKS       16 /* per hart */
 #define TLB_NO_TAG      1ull /* matches no page address */
 
 /* 4 KiB translation: `tag` is the virtual page address, `addend` turns a virtual address into a host address. Exists
- * only for RAM, so a hit can not fault. An r or x slot implies A = 1, a w slot D = 1 and a page without PAGE_CODE or PAGE_WALKED. */
+ * only for RAM, so a hit can not fault. An r or x slot implies A = 1, a w slot D = 1 and a page that is neither held nor walked. */
 struct tlb_slot {
     uint64_t tag;
     uint64_t addend;
@@ -33,6 +34,8 @@ struct tlb_bank {
     struct tlb_slot r[TLB_SLOTS];
     struct tlb_slot w[TLB_SLOTS];
     struct tlb_slot x[TLB_FETCH_SLOTS];
+    uint64_t fetched[TLB_FETCH_MARKS / 64]; /* hashed pages with fetch translations since fetch_gen changed */
+    uint64_t fetch_gen; /* what was derived from fetch translations of this bank holds while this is unchanged */
     uint64_t root; /* satp (MODE and PPN, ASID cleared) the bank belongs to; 0 for bare */
     uint8_t view;
     uint8_t index; /* of this bank in its hart */
@@ -64,7 +67,7 @@ int mmu_create(struct mmu **m, struct ram *ram, const struct bus *bus, struct ha
                unsigned max_levels, bool no_tlb);
 void mmu_destroy(struct mmu *m);
 
-/* The engine to notify; its invalidate() is called for stores into pages with PAGE_CODE. */
+/* The engine to notify; its invalidate() is called for stores into pages that an engine holds. */
 void mmu_set_engine(struct mmu *m, const struct engine *e, void *engine);
 
 unsigned mmu_max_levels(const struct mmu *m);
@@ -109,9 +112,10 @@ void mmu_phys_store(struct mmu *m, struct hart *h, uint64_t pa, const void *byte
 int mmu_dma_read(struct mmu *m, uint64_t pa, void *dst, uint64_t len);
 int mmu_dma_write(struct mmu *m, uint64_t pa, const void *src, uint64_t len);
 
-/* An engine made something from bytes of this page: sets PAGE_CODE and revokes write entries. mmu_release_code() clears it. */
-void mmu_hold_code(struct mmu *m, uint64_t pa);
-void mmu_release_code(struct mmu *m, uint64_t pa);
+/* An engine made something from bytes of this page: sets `holder` (PAGE_CODE or PAGE_DECODED) and revokes write entries.
+ * mmu_release_code() clears it. */
+void mmu_hold_code(struct mmu *m, uint64_t pa, enum page_attr holder);
+void mmu_release_code(struct mmu *m, uint64_t pa, enum page_attr holder);
 
 /* Selects the banks for the hart's current satp, privilege, SUM, MXR and MPRV; call after any of them changed. */
 void mmu_context_changed(struct hart *h);

@@ -10,13 +10,15 @@
 #define PAGE_MASK  (~(PAGE_SIZE - 1))
 #define RAM_BASE   0x80000000ull
 
-/* Page attributes. A page may have write entries in a TLB bank only while it is DIRTY and neither CODE nor WALKED. */
+/* Page attributes. A page may have write entries in a TLB bank only while it is DIRTY and neither HELD nor WALKED. */
 enum page_attr {
     PAGE_DIRTY = 1,  /* written since the last hash epoch: its contribution to the hash is stale */
-    PAGE_CODE = 2,   /* an engine holds something made from its bytes */
+    PAGE_CODE = 2,   /* the translator holds code made from its bytes */
     PAGE_WALKED = 4, /* a page-table walk used it: bank entries derived from it may exist */
     PAGE_WRITE = 8, /* write entries may exist, in the slots that the mmu recorded for the page */
     PAGE_WRITE_MANY = 16, /* … and in others: the record was too small */
+    PAGE_DECODED = 32, /* the interpreter holds instructions decoded from its bytes */
+    PAGE_HELD = PAGE_CODE | PAGE_DECODED,
 };
 
 struct ram {
