@@ -4,7 +4,6 @@
 
 #include <endian.h>
 #include <errno.h>
-#include <limits.h>
 #include <linux/input-event-codes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -133,21 +132,29 @@ bool events_number(const char *s, long min, long max, long *value)
     return true;
 }
 
-/* "X Y [BUTTONS [WHEEL]]" */
+/* "X Y [BUTTONS [WHEEL]]": the number of words, or 0 if one is wrong. */
+static unsigned split_pointer(char *words, long value[4])
+{
+    static const long min[4] = {0, 0, 0, -100}, max[4] = {EVENTS_POINTER_MAX, EVENTS_POINTER_MAX, 7, 100};
+    unsigned n = 0;
+    char *word;
+
+    while ((word = strsep(&words, " \t"))) {
+        if (!*word)
+            continue;
+        if (n == 4 || !events_number(word, min[n], max[n], &value[n]))
+            return 0;
+        n++;
+    }
+    return n;
+}
+
 static int pointer_words(struct events *e, const char *args, char *text, size_t textlen)
 {
-    static const long max[4] = {EVENTS_POINTER_MAX, EVENTS_POINTER_MAX, 7, 100}, min[4] = {0, 0, 0, -100};
     long value[4] = {0};
-    unsigned n = 0;
-    char copy[64], *rest = copy, *word;
+    char words[64];
 
-    if (strlen(args) < sizeof copy) {
-        strcpy(copy, args);
-        while ((word = strsep(&rest, " \t")))
-            if (*word && (n == 4 || !events_number(word, min[n], max[n], &value[n]) || !++n))
-                n = UINT_MAX - 1;
-    }
-    if (n < 2 || n > 4) {
+    if (snprintf(words, sizeof words, "%s", args) >= (int)sizeof words || split_pointer(words, value) < 2) {
         snprintf(text, textlen, "not a position, buttons and wheel: '%s'", args);
         return -EINVAL;
     }
