@@ -40,7 +40,8 @@ void frame_start(struct frame *f, const uint8_t dst[6], uint16_t ethertype)
 
 void frame_append(struct frame *f, const void *data, uint32_t len)
 {
-    memcpy(f->packet + f->len, data, len);
+    if (len)
+        memcpy(f->packet + f->len, data, len);
     f->len += len;
 }
 
