@@ -42,6 +42,7 @@ struct machine {
 
     enum board_request request; /* what the guest asked through syscon */
     uint32_t request_status;
+    uint64_t end_hash;
     bool paused, stopping;
     uint64_t next_poll_ns; /* host time at which control is looked at again */
     char fault[160];

@@ -17,6 +17,7 @@
 #define SLICE_HOST_CLOCK 100000u /* well under the millisecond between clock comparisons */
 #define SLICE_VIRTUAL    1000000u
 #define POLL_NS          1000000u
+#define FLUSH_MS         5000u /* a device that is gone takes nothing */
 
 static uint64_t host_now(void)
 {
@@ -191,6 +192,11 @@ uint64_t machine_icount(const struct machine *m)
 {
     return m->icount;
 }
+uint64_t machine_end_hash(const struct machine *m)
+{
+    return m->end_hash;
+}
+
 const char *machine_fault(const struct machine *m)
 {
     return m->fault;
@@ -402,6 +408,16 @@ static void wait_while_paused(struct machine *m)
     governor_resync(&m->governor, host_now(), vclock_ns(&m->clock, m->icount), m->icount);
 }
 
+/* What the guest sent before the end reaches its device, though the guest does not see the answers any more.
+ */
+static void flush_output(struct machine *m)
+{
+    for (unsigned ms = 0; ms < FLUSH_MS && !board_flush(m->board) && machine_wait(m, POLL_NS) == 0; ms++)
+        crossings_accept(m->crossings);
+    for (unsigned i = 0; crossings_at(m->crossings, i); i++)
+        link_kick(crossings_at(m->crossings, i));
+}
+
 enum machine_end machine_run(struct machine *m, uint32_t *status)
 {
     enum machine_end end;
@@ -412,7 +428,7 @@ enum machine_end machine_run(struct machine *m, uint32_t *status)
         if (m->paused)
             wait_while_paused(m);
         if (ended(m, &end, status))
-            return end;
+            break;
         vclock_fire(&m->clock, m->icount);
         crossings_accept(m->crossings);
         if (vclock_next_step(&m->clock) <= m->icount)
@@ -423,4 +439,7 @@ enum machine_end machine_run(struct machine *m, uint32_t *status)
         else
             idle(m);
     }
+    m->end_hash = machine_hash(m);
+    flush_output(m);
+    return end;
 }

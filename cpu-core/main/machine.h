@@ -59,6 +59,9 @@ uint64_t machine_icount(const struct machine *m);
 /* Hash of RAM plus hash of all other state, at the present position. */
 uint64_t machine_hash(struct machine *m);
 
+/* The hash at the position where machine_run() ended. */
+uint64_t machine_end_hash(const struct machine *m);
+
 /* Why the emulator failed, after MACHINE_FAULT. */
 const char *machine_fault(const struct machine *m);
 

@@ -17,7 +17,7 @@ static void report_end(int control, struct machine *m, enum machine_end end, uin
     exited.why = (char *)(end == MACHINE_FAULT ? machine_fault(m) : why[end]);
     exited.guest_status = status;
     exited.fault = end == MACHINE_FAULT;
-    exited.hash = machine_hash(m);
+    exited.hash = machine_end_hash(m);
     Cleave__Control body = CLEAVE__CONTROL__INIT;
     body.body_case = CLEAVE__CONTROL__BODY_EXITED;
     body.exited = &exited;
