@@ -43,8 +43,21 @@ static int raw_read(struct disk *d, uint64_t off, void *data, size_t len)
     return file_read(((struct raw *)d)->fd, off, data, len);
 }
 
+/* The kernel copies up to the first source page that is not mapped, and a kill takes effect there, inside a
+ * sector. With all of them mapped it takes effect between pages of the file, so that a sector is old or new,
+ * as on a real disk. */
+static void map_pages(const void *data, size_t len)
+{
+    const volatile uint8_t *p = data;
+    for (size_t i = 0; i < len; i += 4096)
+        (void)p[i];
+    if (len)
+        (void)p[len - 1];
+}
+
 static int raw_write(struct disk *d, uint64_t off, const void *data, size_t len)
 {
+    map_pages(data, len);
     return file_write(((struct raw *)d)->fd, off, data, len);
 }
 
