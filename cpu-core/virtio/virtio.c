@@ -79,6 +79,12 @@ static struct virtq *selected(struct virtio *v)
     return v->queue_sel < v->id->geometry.nqueues ? &v->queue[v->queue_sel] : NULL;
 }
 
+/* What the device may use: nothing before FEATURES_OK. */
+static void tell_features(struct virtio *v)
+{
+    link_features(v->link, v->status & STATUS_FEATURES_OK ? v->driver_features & v->id->features : 0);
+}
+
 static void clear_driver_state(struct virtio *v)
 {
     v->status = v->interrupt = 0;
@@ -96,8 +102,10 @@ static void clear_driver_state(struct virtio *v)
         for (unsigned slot = 0; slot < q->slots; slot++)
             q->inflight[slot].busy = false;
     }
-    if (v->id)
+    if (v->id) {
         memset(v->config, 0, v->id->selector_len);
+        tell_features(v);
+    }
     irq_set(&v->irq, false);
 }
 
@@ -131,6 +139,7 @@ static void write_status(struct virtio *v, uint32_t value)
     if (value & STATUS_FEATURES_OK && !(v->driver_features & ~device_features(v)) &&
         accepted(v, VIRTIO_F_VERSION_1))
         v->status |= STATUS_FEATURES_OK;
+    tell_features(v);
     if (value & ~v->status & STATUS_DRIVER_OK && v->status & STATUS_FEATURES_OK)
         set_driver_ok(v);
 }
@@ -436,6 +445,8 @@ void virtio_state(struct virtio *v, struct state_io *io)
     state_bytes(io, v->config, v->id->config_len);
     for (unsigned i = 0; i < v->id->geometry.nqueues; i++)
         queue_state(&v->queue[i], io);
-    if (io->loading)
-        irq_set(&v->irq, v->interrupt);
+    if (!io->loading)
+        return;
+    tell_features(v);
+    irq_set(&v->irq, v->interrupt);
 }

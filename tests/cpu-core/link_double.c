@@ -42,6 +42,11 @@ void link_submit(struct link *l, unsigned queue, unsigned slot)
     l->submissions++;
 }
 
+void link_features(struct link *l, uint64_t features)
+{
+    l->features = features;
+}
+
 void link_kick(struct link *l)
 {
     l->kicks++;

@@ -17,6 +17,7 @@ struct link {
         uint32_t len, cap;
         uint8_t bytes[DOUBLE_BYTES];
     } request[CHANNEL_MAX_QUEUES][DOUBLE_SLOTS];
+    uint64_t features; /* told last */
     unsigned submissions, kicks, resets, room_made[CHANNEL_MAX_QUEUES];
 };
 
