@@ -1,6 +1,6 @@
-/* Load-reserved, store-conditional and atomic memory operations. Misaligned ones trap; they work on RAM only,
- * elsewhere they are access faults. A store-conditional is translated, and faults, whether or not its
- * reservation holds. */
+/* Load-reserved, store-conditional and atomic memory operations. Misaligned ones trap. They work on RAM only:
+ * load-reserved and atomic operations elsewhere are access faults. A store-conditional is translated, and
+ * faults, as a store whether or not its reservation holds. */
 #include "cpu-core/interp/internal.h"
 
 #include <string.h>
@@ -51,7 +51,7 @@ static int load_reserved(const struct interp *e, struct hart *h, slot_t w, unsig
 }
 
 /* Finds the bytes of an AMO or store-conditional, which need write permission even if nothing is stored.
- * *slow: they must be written through the mmu. */
+ * *slow: they must be written through the mmu. t->host is NULL where there is no RAM. */
 static int locate(const struct interp *e, struct hart *h, uint64_t va, unsigned size, enum mmu_access access,
                   struct mmu_target *t, bool *slow)
 {
@@ -60,14 +60,11 @@ static int locate(const struct interp *e, struct hart *h, uint64_t va, unsigned 
     if (va & (size - 1))
         return hart_raise(h, EXC_STORE_MISALIGNED, va);
     *slow = !host;
-    if (host) {
-        t->host = host;
-        t->pa = pa_of(e->ram, host);
-        return 0;
-    }
-    if (mmu_translate(h, va, size, access, t) < 0)
-        return -1;
-    return t->host ? 0 : hart_raise(h, EXC_STORE_ACCESS, va);
+    if (!host)
+        return mmu_translate(h, va, size, access, t);
+    t->host = host;
+    t->pa = pa_of(e->ram, host);
+    return 0;
 }
 
 static void put(struct hart *h, const struct mmu_target *t, bool slow, uint64_t value, unsigned size)
@@ -86,7 +83,7 @@ static int store_conditional(const struct interp *e, struct hart *h, slot_t w, u
 
     if (locate(e, h, va, size, MMU_WRITE, &t, &slow) < 0)
         return -1;
-    held = h->res_valid && h->res_addr == (t.pa & RESERVATION_MASK);
+    held = h->res_valid && t.host && h->res_addr == (t.pa & RESERVATION_MASK);
     h->res_valid = false;
     if (held)
         put(h, &t, slow, h->x[slot_rs2(w)], size);
@@ -142,6 +139,8 @@ int interp_amo(const struct interp *e, struct hart *h, slot_t w)
         return store_conditional(e, h, w, size);
     if (locate(e, h, va, size, MMU_AMO, &t, &slow) < 0)
         return -1;
+    if (!t.host)
+        return hart_raise(h, EXC_STORE_ACCESS, va);
     old = get(t.host, size);
     put(h, &t, slow, combine(op, old, extend(size, h->x[slot_rs2(w)])), size);
     h->x[slot_rd(w)] = old;
