@@ -487,15 +487,29 @@ void harness_expect_failure(struct harness *h)
     assert_int_equal(WEXITSTATUS(status), 1);
 }
 
-unsigned harness_pss(const struct harness *h)
+/* The number after `key` in a file of the device process's /proc directory. */
+static unsigned long proc_value(const struct harness *h, const char *file, const char *key)
 {
     char path[64], line[256];
-    snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", (int)h->pid);
+    snprintf(path, sizeof(path), "/proc/%d/%s", (int)h->pid, file);
     FILE *f = fopen(path, "r");
     assert_non_null(f);
-    unsigned kb = 0;
-    while (fgets(line, sizeof(line), f) && sscanf(line, "Pss: %u kB", &kb) != 1)
-        ;
+    unsigned long value = 0;
+    while (fgets(line, sizeof(line), f))
+        if (strncmp(line, key, strlen(key)) == 0)
+            value = strtoul(line + strlen(key), NULL, 10);
     fclose(f);
-    return kb;
+    return value;
+}
+
+unsigned harness_pss(const struct harness *h)
+{
+    return (unsigned)proc_value(h, "smaps_rollup", "Pss:");
+}
+
+void harness_check_pss(const struct harness *h, unsigned limit)
+{
+    /* A sanitizer's shadow is terabytes of address space. */
+    if (proc_value(h, "status", "VmSize:") < 1ul << 30 && harness_pss(h) > limit)
+        fail_msg("device process uses %u KiB, more than %u", harness_pss(h), limit);
 }

@@ -106,5 +106,7 @@ void harness_stop(struct harness *h);
 void harness_kill(struct harness *h);
 void harness_expect_failure(struct harness *h);
 
-/* Proportional set size of the device process in KiB. */
+/* Proportional set size of the device process in KiB; a check against a limit, which does not bind a process
+ * under a sanitizer. */
 unsigned harness_pss(const struct harness *h);
+void harness_check_pss(const struct harness *h, unsigned limit);

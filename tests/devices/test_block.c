@@ -355,7 +355,7 @@ static void test_order(void **state)
             c.fds[1] = (struct harness_fd){"overlay", overlay};
         assert_true(harness_start(&h, &c));
         check_order(&h);
-        assert_true(harness_pss(&h) <= 8192);
+        harness_check_pss(&h, 8192);
         harness_stop(&h);
         close(image);
         close(overlay);

@@ -105,7 +105,7 @@ static void test_lengths(void **state)
         for (unsigned i = 0; i < 64; i++)
             harness_release(&h, 0, slots[i]);
     }
-    assert_true(harness_pss(&h) <= 8192);
+    harness_check_pss(&h, 8192);
     harness_stop(&h);
 }
 
