@@ -160,7 +160,7 @@ static void test_order(void **state)
         }
         assert_int_equal(harness_event(&h, RECEIVE, a.packet, sizeof a.packet, 0), -1);
     }
-    assert_true(harness_pss(&h) <= 16384);
+    harness_check_pss(&h, 16384);
     harness_stop(&h);
 }
 

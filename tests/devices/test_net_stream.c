@@ -401,7 +401,7 @@ static void test_slow_guest(void **state)
     }
     close(fd);
     close(listener);
-    assert_true(harness_pss(&h) <= 16384);
+    harness_check_pss(&h, 16384);
     harness_stop(&h);
 }
 

@@ -137,7 +137,7 @@ static void test_arp_and_ping(void **state)
     receive_until(is_icmp);
     assert_int_equal(frame_bytes(&g.rx)[34], 0);
     assert_memory_equal(frame_bytes(&g.rx) + 42, "hello", 5);
-    assert_true(harness_pss(&g.h) <= 16384);
+    harness_check_pss(&g.h, 16384);
     harness_stop(&g.h);
 }
 
@@ -347,7 +347,7 @@ static void test_tcp_forward(void **state)
     close(fd);
     while (!c.finished)
         tcp_receive(&c);
-    assert_true(harness_pss(&g.h) <= 16384);
+    harness_check_pss(&g.h, 16384);
     harness_stop(&g.h);
 }
 

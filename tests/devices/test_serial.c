@@ -112,7 +112,7 @@ static void test_description(void **state)
         assert_int_equal(d->queues[in]->kind, CHANNEL_INBOUND);
         assert_int_equal(d->queues[1 - in]->kind, CHANNEL_REQUESTS);
         assert_true(d->queues[1 - in]->max_request >= 1024);
-        assert_true(harness_pss(&h) <= 8192);
+        harness_check_pss(&h, 8192);
         harness_stop(&h);
         close(pair[0]);
         close(pair[1]);
