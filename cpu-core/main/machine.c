@@ -308,6 +308,8 @@ static void idle(struct machine *m)
         return;
     }
     m->stats.idle_waits++;
+    if (m->cfg.images)
+        images_pack_some(m->cfg.images);
     crossings_waiting(m->crossings, true);
     if (!crossings_ready(m->crossings)) {
         int64_t timeout = -1;
@@ -368,6 +370,8 @@ static bool reboot(struct machine *m)
     char err[160];
     m->request = BOARD_NONE;
     m->stats.reboots++;
+    if (m->cfg.images)
+        images_unpack(m->cfg.images);
     if (board_boot(m->board, err, sizeof err) < 0) {
         machine_fail(m, err);
         return false;

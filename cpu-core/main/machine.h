@@ -5,6 +5,7 @@
 #include "cpu-core/board/board.h"
 #include "cpu-core/crossing/crossing.h"
 #include "cpu-core/engine.h"
+#include "cpu-core/main/images.h"
 #include "cpu-core/mmu/mmu.h"
 #include "cpu-core/time/vclock.h"
 #include "ipc/control.h"
@@ -16,6 +17,8 @@
 
 struct machine_config {
     struct board_config board;
+    struct images
+        *images; /* that board's boot images point into, plain; NULL if they are elsewhere. Borrowed */
     const struct engine *engine;
     bool no_tlb;
     bool virtual_clock;

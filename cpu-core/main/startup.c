@@ -7,16 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define STEP_TIMEOUT_MS 30000 /* devices handshake between our messages */
-
-/* Boot images stay for the process's life: a reboot loads them again. */
-struct image {
-    uint8_t *data;
-    size_t len;
-};
 
 static int fail(int control, int err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
@@ -59,39 +52,21 @@ static int send_ready(int control)
     return control_send(control, &body, NULL, 0);
 }
 
-/* Reads a whole file into private memory: later changes to it must not reach a reboot. */
-static int read_image(int fd, struct image *img)
-{
-    struct stat st;
-    if (fstat(fd, &st) < 0)
-        return -errno;
-    size_t size = (size_t)st.st_size, got = 0;
-    uint8_t *p = malloc(size ? size : 1);
-    if (!p)
-        return -ENOMEM;
-    while (got < size) {
-        ssize_t n = pread(fd, p + got, size - got, (off_t)got);
-        if (n <= 0) {
-            int err = n < 0 ? -errno : -EIO;
-            free(p);
-            return err;
-        }
-        got += (size_t)n;
-    }
-    img->data = p;
-    img->len = size;
-    return 0;
-}
-
-static int take_image(struct control_message *msg, const char *name, struct image *img, int control)
+static int take_image(struct control_message *msg, const char *name, struct images *images, int control,
+                      const uint8_t **data, size_t *len)
 {
     const Cleave__Machine *mc = msg->body->machine;
+    const struct boot_image *image;
     int fd = control_take_fd(msg, mc->fds, mc->n_fds, name);
     if (fd < 0)
         return 0;
-    int err = read_image(fd, img);
+    int err = images_read(images, fd, &image);
     close(fd);
-    return err < 0 ? fail(control, err, "cannot read the %s: %s", name, strerror(-err)) : 0;
+    if (err < 0)
+        return fail(control, err, "cannot read the %s: %s", name, strerror(-err));
+    *data = image->data;
+    *len = image->len;
+    return 0;
 }
 
 static const struct engine *const engines[] = {&interp_engine};
@@ -151,22 +126,18 @@ static int create(int control, struct control_message *msg, struct machine **m)
 {
     struct machine_config cfg;
     const Cleave__Machine *mc = msg->body->machine;
-    struct image bios = {0}, kernel = {0}, initrd = {0};
+    static struct images images; /* for the life of the process */
     char err[256] = "";
 
     int e = machine_config(mc, &cfg);
     if (e < 0)
         return fail(control, e, "cannot use engine '%s': %s", mc->engine, strerror(-e));
-    if ((e = take_image(msg, "bios", &bios, control)) < 0 ||
-        (e = take_image(msg, "kernel", &kernel, control)) < 0 ||
-        (e = take_image(msg, "initrd", &initrd, control)) < 0)
+    struct board_config *b = &cfg.board;
+    if ((e = take_image(msg, "bios", &images, control, &b->bios, &b->bios_len)) < 0 ||
+        (e = take_image(msg, "kernel", &images, control, &b->kernel, &b->kernel_len)) < 0 ||
+        (e = take_image(msg, "initrd", &images, control, &b->initrd, &b->initrd_len)) < 0)
         return e;
-    cfg.board.bios = bios.data;
-    cfg.board.bios_len = bios.len;
-    cfg.board.kernel = kernel.data;
-    cfg.board.kernel_len = kernel.len;
-    cfg.board.initrd = initrd.data;
-    cfg.board.initrd_len = initrd.len;
+    cfg.images = &images;
     struct machine_host host = {control, control_take_fd(msg, mc->fds, mc->n_fds, "doorbell")};
     e = machine_create(m, &cfg, &host, err, sizeof err);
     return e < 0 ? fail(control, e, "%s", err) : 0;
