@@ -7,11 +7,14 @@
 
 void double_init(struct link *l, const struct link_sink *sink, void *front)
 {
-    memset(l, 0, sizeof *l);
     l->sink = sink;
     l->front = front;
     l->slots = 8;
     l->max_req = l->max_resp = DOUBLE_BYTES;
+    l->submissions = l->kicks = 0;
+    memset(l->room_made, 0, sizeof l->room_made);
+    link_reset(l);
+    l->resets = 0;
 }
 
 int link_reserve(struct link *l, unsigned queue, uint32_t req_len, uint32_t resp_cap)

@@ -158,12 +158,11 @@ static void set_up(struct virtio *v)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static struct hart *const no_harts[1];
+    static struct hart hart, *const harts[1] = {&hart};
     const struct irq_line line = {irq, NULL, 0};
     struct input in = {data, data + size};
     struct virtio *v;
-    if (!mmu &&
-        (ram_create(&ram, RAM_SIZE) < 0 || mmu_create(&mmu, &ram, &empty_bus, no_harts, 0, 3, true) < 0))
+    if (!mmu && (ram_create(&ram, RAM_SIZE) < 0 || mmu_create(&mmu, &ram, &empty_bus, harts, 1, 3, true) < 0))
         abort();
     memset(ram.host, 0, RAM_SIZE);
     if (virtio_create(&v, mmu, &line) < 0)
