@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -71,9 +72,7 @@ static void show_event(const struct run *r, const json_t *e)
 {
     const char *event = string_member(e, "event");
     if (message_style.json) {
-        bool detail = strcmp(event, "log") == 0 && !message_style.verbose;
-        if (!detail)
-            message_event(e);
+        message_event(e);
     } else if (strcmp(event, "started") == 0) {
         show_started(r, e);
     } else if (strcmp(event, "hash") == 0) {
@@ -86,7 +85,7 @@ static void show_event(const struct run *r, const json_t *e)
         failure_hint(&f, "'cleave stop %s' ends it", r->config.name);
         message_failure(&f);
     } else if (strcmp(event, "log") == 0) {
-        message_detail("%s: %s", string_member(e, "role"), string_member(e, "text"));
+        message_notice("%s: %s", string_member(e, "role"), string_member(e, "text"));
     }
 }
 
@@ -125,8 +124,7 @@ static bool take_answer(struct foreground *g, struct answer *a)
         failure_set(&f, a->status, EIO, "%s", a->error);
         if (a->hint)
             failure_hint(&f, "%s", a->hint);
-        if (!message_style.json)
-            message_failure(&f);
+        message_failure(&f);
     }
     if (message_style.json && a->json) {
         if (r->config.batch && !r->from_guest && r->status != STATUS_OK)
@@ -301,10 +299,31 @@ static int finish(struct run *r)
     return r->status;
 }
 
+/* The supervisor holds a few descriptors per device; with too few of them libraries abort. */
+static int check_descriptors(const struct config *c, struct failure *f)
+{
+    rlim_t need = 48 + 12 * (rlim_t)(c->ndisks + c->nnets + c->nserials + c->ninputs + 1);
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= need)
+        return 0;
+    if (limit.rlim_max >= need) {
+        limit.rlim_cur = need;
+        setrlimit(RLIMIT_NOFILE, &limit);
+        return 0;
+    }
+    failure_set(f, STATUS_FAULT, EMFILE,
+                "cannot start the machine: it needs %llu file descriptors, the limit is %llu",
+                (unsigned long long)need, (unsigned long long)limit.rlim_max);
+    failure_hint(f, "ulimit -n %llu", (unsigned long long)need);
+    return -EMFILE;
+}
+
 static int run(struct run *r, struct failure *f)
 {
     bool terminal = uses_stdio(&r->config) && !r->config.batch && terminal_save();
-    int err = runtime_create(r->config.name, &r->runtime, f);
+    int err = check_descriptors(&r->config, f);
+    if (!err)
+        err = runtime_create(r->config.name, &r->runtime, f);
     if (err)
         return err;
     err = start(r, f);
