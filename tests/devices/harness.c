@@ -472,6 +472,14 @@ void harness_kill(struct harness *h)
     assert_true(WIFSIGNALED(status));
 }
 
+void harness_abandon(struct harness *h)
+{
+    assert_int_equal(shutdown(h->control, SHUT_RDWR), 0);
+    int status = reap(h);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 1);
+}
+
 void harness_expect_failure(struct harness *h)
 {
     struct control_message m;

@@ -100,10 +100,12 @@ int harness_command(struct harness *h, const char *verb, const struct harness_op
 /* Takes control messages that have come; waits up to `timeout_ms` for the first. */
 void harness_poll_control(struct harness *h, int timeout_ms);
 
-/* Ends: Stop, Stopped and exit status 0; SIGKILL; or the end that a failed device comes to by itself (status
- * 1, h->failure set). */
+/* Ends: Stop, Stopped and exit status 0; SIGKILL; the supervisor's death; or the end that a failed device
+ * comes to by itself (status 1, h->failure set). */
 void harness_stop(struct harness *h);
 void harness_kill(struct harness *h);
+void harness_abandon(
+    struct harness *h); /* the supervisor dies: the device must end by itself, with status 1 */
 void harness_expect_failure(struct harness *h);
 
 /* Proportional set size of the device process in KiB; a check against a limit, which does not bind a process

@@ -183,20 +183,27 @@ static void test_hostile_index(void **state)
     assert_non_null(strstr(h.failure, "index"));
 }
 
+static void run_to(struct harness *h, const struct harness_config *c, unsigned step)
+{
+    harness_spawn(h, c);
+    if (step > 0)
+        assert_true(harness_configure(h, c));
+    if (step > 1)
+        harness_link(h);
+    if (step > 2)
+        harness_run(h);
+}
+
 /* Stop is obeyed at every step; the death of the supervisor ends the process at every step. */
 static void test_ends_at_every_step(void **state)
 {
     struct harness_config c = config(5, 0);
     for (unsigned step = 0; step < 4; step++) {
         struct harness h;
-        harness_spawn(&h, &c);
-        if (step > 0)
-            assert_true(harness_configure(&h, &c));
-        if (step > 1)
-            harness_link(&h);
-        if (step > 2)
-            harness_run(&h);
+        run_to(&h, &c, step);
         harness_stop(&h);
+        run_to(&h, &c, step);
+        harness_abandon(&h);
     }
 }
 
