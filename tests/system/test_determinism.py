@@ -34,8 +34,7 @@ def one(folder, harts, seed, n):
     noise = load(n)
     try:
         with machine.Machine(*machine.demo(), '--clock', 'virtual', '--seed', str(seed), '--net', 'echo', '--cpus', str(harts),
-                             '--serial', f'file:{folder}/console', '--hash-at-exit', '--json', '--batch',
-                             machine.script(folder, WORK)) as m:
+                             '--hash-at-exit', '--json', '--batch', machine.script(folder, WORK)) as m:
             status = m.wait(600)
             ends = [r for r in m.results() if 'hash' in r]
             machine.check(status == 0 and ends, m.shown())
