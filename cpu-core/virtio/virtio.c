@@ -407,7 +407,9 @@ static void inflight_state(struct inflight *f, struct state_io *io)
     state_u32(io, &f->generation);
     state_u32(io, &f->write_len);
     state_u16(io, &f->nsegs);
-    for (unsigned i = 0; i < f->nsegs && i < CHAIN_MAX; i++) {
+    if (f->nsegs > CHAIN_MAX)
+        f->nsegs = CHAIN_MAX;
+    for (unsigned i = 0; i < f->nsegs; i++) {
         state_u64(io, &f->segs[i].pa);
         state_u32(io, &f->segs[i].len);
     }
