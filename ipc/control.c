@@ -83,7 +83,8 @@ int control_recv(int socket, struct control_message *m)
         .msg_controllen = sizeof(space.bytes),
     };
     ssize_t n;
-    /* A peer that went with messages of ours unread leaves a reset, told once, before the messages that it sent. */
+    /* A peer that went with messages of ours unread leaves a reset, told once, before the messages that it
+     * sent. */
     do
         n = recvmsg(socket, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     while (n < 0 && (errno == EINTR || errno == ECONNRESET));
