@@ -45,6 +45,7 @@ int mmu_fetch(struct hart *h, uint64_t va, struct mmu_target *t)
 {
     const struct tlb_slot *s = &h->fetch_bank->x[fetch_slot_of(va)];
     if (s->tag == page_of(va)) {
+        bank_mark_fetch(h->fetch_bank, va); /* the slot may be older than the marks */
         t->host = (uint8_t *)(va + s->addend);
         t->pa = address_of(h->mmu, t->host);
         return 0;

@@ -10,11 +10,6 @@ static void clear_slots(struct tlb_slot *s, unsigned n)
         s[i].tag = TLB_NO_TAG;
 }
 
-static inline unsigned fetch_mark(uint64_t va)
-{
-    return (unsigned)((va >> PAGE_SHIFT) * 0x9e3779b97f4a7c15ull >> 51);
-}
-
 /* Fetch translations are lost: engines that kept some notice by fetch_gen. */
 static void drop_fetches(struct tlb_bank *b)
 {
@@ -47,8 +42,7 @@ void bank_drop_page(struct tlb_bank *b, uint64_t va)
     drop_slot(&b->r[slot_of(va)], va);
     drop_slot(&b->w[slot_of(va)], va);
     drop_slot(&b->x[fetch_slot_of(va)], va);
-    unsigned mark = fetch_mark(va);
-    if (b->fetched[mark / 64] >> mark % 64 & 1)
+    if (bank_has_fetch_mark(b, va))
         drop_fetches(b);
 }
 
@@ -99,14 +93,12 @@ void bank_fill(struct mmu *m, struct hart *h, struct tlb_bank *b, const struct w
     struct tlb_slot entry = {.tag = va, .addend = (uint64_t)m->ram->host + (page << PAGE_SHIFT) - va};
     if (access == MMU_FETCH) {
         b->x[fetch_slot_of(va)] = entry;
-        b->fetched[fetch_mark(va) / 64] |= 1ull << fetch_mark(va) % 64;
+        bank_mark_fetch(b, va);
         m->stats.fetch_fills++;
         return;
     }
-    if (access & MMU_READ) {
-        b->r[slot_of(va)] = entry;
-        m->stats.read_fills++;
-    }
+    b->r[slot_of(va)] = entry; /* W implies R, in PTEs and in PMP */
+    m->stats.read_fills++;
     if (access & MMU_WRITE && !(m->ram->attr[page] & (PAGE_HELD | PAGE_WALKED))) {
         ram_mark_dirty(m->ram, page);
         record_write(m, page, slot_of(va));

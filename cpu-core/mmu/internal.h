@@ -134,6 +134,25 @@ void bank_clear_writes(struct tlb_bank *b);
 void bank_drop_page(struct tlb_bank *b, uint64_t va);
 void bank_drop_range(struct tlb_bank *b, uint64_t va,
                      unsigned shift); /* the 1 << shift bytes at va, aligned */
+static inline unsigned fetch_mark(uint64_t va)
+{
+    _Static_assert(TLB_FETCH_MARKS == 1 << 13, "the hash has 13 bits");
+    return (unsigned)((va >> PAGE_SHIFT) * 0x9e3779b97f4a7c15ull >> 51);
+}
+
+/* Notes that something may have been derived from a fetch translation of `va`: its loss will change
+ * fetch_gen. */
+static inline void bank_mark_fetch(struct tlb_bank *b, uint64_t va)
+{
+    unsigned mark = fetch_mark(va);
+    b->fetched[mark / 64] |= 1ull << mark % 64;
+}
+static inline bool bank_has_fetch_mark(const struct tlb_bank *b, uint64_t va)
+{
+    unsigned mark = fetch_mark(va);
+    return b->fetched[mark / 64] >> mark % 64 & 1;
+}
+
 static inline unsigned bank_id(unsigned hart, const struct tlb_bank *b)
 {
     return hart * TLB_BANKS + b->index;

@@ -111,14 +111,14 @@ void track_walk(struct mmu *m, struct hart *h, const struct walk *w, unsigned ba
 
 /* Whether entries derived from PTE `old` may be wrong once it is `new`. Entries exist only for granted
  * accesses: a leaf that only gains permissions, A or D takes none away. */
-static bool must_drop(uint64_t old, uint64_t new)
+static bool must_drop(uint64_t old, uint64_t now)
 {
     const uint64_t rights = PTE_R | PTE_W | PTE_X | PTE_A | PTE_D;
-    uint64_t changed = (old ^ new) & ~PTE_RSW;
+    uint64_t changed = (old ^ now) & ~PTE_RSW, lost = old & ~now & rights;
     if (!(old & PTE_V) || !changed)
         return false;
-    bool leaf = old & (PTE_R | PTE_X), gains = !(changed & ~rights) && !(old & ~new &rights);
-    return !(leaf && gains && (new &PTE_R || !(new &PTE_W)));
+    bool leaf = old & (PTE_R | PTE_X), reserved = (now & (PTE_R | PTE_W)) == PTE_W;
+    return !leaf || changed & ~rights || lost || reserved;
 }
 
 void track_store(struct mmu *m, struct hart *h, uint64_t pa, const void *bytes, unsigned len)
