@@ -4,7 +4,10 @@
 import fcntl
 import json
 import os
+import pathlib
 import pty
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -98,6 +101,45 @@ class Commands(rig.Case):
         self.path('vm.yaml', b'bios: poweroff\nmemory: 16M\nserials: [{backend: "null"}]\nrng: off\n')
         self.assertEqual(self.command('run', 'vm.yaml')[0], 0)
         self.assertEqual(self.command('doctor', 'vm.yaml')[0], 0)
+
+
+class Pages(rig.Case):
+    def test_every_verb_has_an_installed_page(self):
+        listed = re.findall(r"^  ([a-z]+) ", self.command('--help')[1], re.MULTILINE)
+        meson = (pathlib.Path(__file__).parents[2] / 'docs/man/meson.build').read_text()
+        installed = re.findall(r"'([a-z]+)'", re.search(r"^verbs = \[(.*)\]$", meson, re.MULTILINE).group(1))
+        self.assertEqual(installed, listed)
+
+    def test_completion_scripts_are_accepted(self):
+        script = self.command('completion', 'bash')[1]
+        probe = script + 'COMP_WORDS=(cleave run --clo); COMP_CWORD=2; _cleave; echo "${COMPREPLY[@]}"\n'
+        done = subprocess.run(['bash', '-eu', '-c', probe], capture_output=True, env=self.environment)
+        self.assertEqual((done.returncode, done.stdout), (0, b'--clock\n'), done.stderr)
+        for shell in ('zsh', 'fish'):
+            if shutil.which(shell):
+                path = self.path(shell, self.command('completion', shell)[1].encode())
+                done = subprocess.run([shell, '-n', path], capture_output=True)
+                self.assertEqual((done.returncode, done.stderr), (0, b''))
+
+
+class Input(rig.Case):
+    def test_events(self):
+        self.start('--bios', 'idle', '--input', 'keyboard', '--input', 'pointer')
+        for words in (('key', 'a', 'ctrl-alt-delete'), ('text', 'hello, world'), ('pointer', '100', '200', '1')):
+            self.assertEqual(self.command('input', 'vm', *words), (0, '', ''))
+        for status, words in ((1, ('key', 'nosuchkey')), (2, ('pointer', '1')), (2, ('pointer', '1', '99999')),
+                              (2, ('wheel', '1')), (1, ('key', 'a', '--device', 'nosuch'))):
+            got, _, err = self.command('input', 'vm', *words)
+            self.assertEqual(got, status, err)
+            self.assertTrue(err.startswith('cleave: '))
+        self.command('stop', 'vm')
+
+    def test_no_device(self):
+        self.start('--bios', 'idle')
+        status, _, err = self.command('input', 'vm', 'key', 'a')
+        self.assertEqual(status, 1)
+        self.assertIn('hint: start the machine with --input keyboard', err)
+        self.command('stop', 'vm')
 
 
 class Serial(rig.Case):

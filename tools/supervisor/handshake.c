@@ -13,24 +13,47 @@
 #include <time.h>
 #include <unistd.h>
 
+/* The clock's start when it does not follow the host's: 2026-01-01, so that file systems are not from the
+ * future. */
+#define VIRTUAL_RTC_START_NS (UINT64_C(1767225600) * 1000000000)
+
+/* virtio-mmio slots of QEMU's virt board; a machine with more devices has more. */
+#define BOARD_SLOTS 8
+
+static uint64_t rtc_start(const struct config *c)
+{
+    struct timespec now;
+    if (strcmp(c->clock, "host") != 0)
+        return VIRTUAL_RTC_START_NS;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+static unsigned boot_fds(const struct machine *m, char **names, int *fds)
+{
+    const struct {
+        const char *name;
+        int fd;
+    } all[] = {{"kernel", m->boot.kernel},
+               {"bios", m->boot.bios},
+               {"initrd", m->boot.initrd},
+               {"doorbell", m->doorbell}};
+    unsigned n = 0;
+    for (unsigned i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+        if (all[i].fd < 0)
+            continue;
+        names[n] = (char *)all[i].name;
+        fds[n++] = all[i].fd;
+    }
+    return n;
+}
+
 static void send_machine(struct machine *m)
 {
     const struct config *c = m->config;
-    static const char *const names[] = {"kernel", "bios", "initrd"};
-    const int images[] = {m->boot.kernel, m->boot.bios, m->boot.initrd};
-    char *words[4], append[CONFIG_MAX_APPEND + 32];
+    char *names[4], append[CONFIG_MAX_APPEND + 32];
     int fds[4];
-    unsigned n = 0;
-    for (unsigned i = 0; i < 3; i++) {
-        if (images[i] >= 0) {
-            words[n] = (char *)names[i];
-            fds[n++] = images[i];
-        }
-    }
-    words[n] = (char *)"doorbell";
-    fds[n++] = m->doorbell;
     snprintf(append, sizeof(append), "%s%s", c->append ? c->append : "", c->batch ? " cleave.batch" : "");
-
     Cleave__Machine msg = CLEAVE__MACHINE__INIT;
     msg.memory = c->memory;
     msg.cpus = c->cpus;
@@ -46,18 +69,14 @@ static void send_machine(struct machine *m)
     msg.hash_at = c->hash_at;
     msg.n_hash_at = c->nhash_at;
     msg.stop_at = c->stop_at;
-    if (strcmp(c->clock, "host") == 0) {
-        struct timespec now;
-        clock_gettime(CLOCK_REALTIME, &now);
-        msg.rtc_start_ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-    }
-    msg.fds = words;
-    msg.n_fds = n;
-    msg.slots = m->plan.slots > 8 ? m->plan.slots : 8;
+    msg.rtc_start_ns = rtc_start(c);
+    msg.slots = m->plan.slots > BOARD_SLOTS ? m->plan.slots : BOARD_SLOTS;
+    msg.fds = names;
+    msg.n_fds = boot_fds(m, names, fds);
     Cleave__Control body = CLEAVE__CONTROL__INIT;
     body.body_case = CLEAVE__CONTROL__BODY_MACHINE;
     body.machine = &msg;
-    child_send(&m->vcpu, &body, fds, n);
+    child_send(&m->vcpu, &body, fds, (unsigned)msg.n_fds);
     images_close_boot(&m->boot);
 }
 
@@ -146,7 +165,7 @@ static void send_attaches(struct machine *m)
         body.body_case = CLEAVE__CONTROL__BODY_ATTACH;
         body.attach = &msg;
         d->attach_sent = true;
-        child_send(&m->vcpu, &body, NULL, 0);
+        child_send(&m->vcpu, &body, d->describe.fds, d->describe.nfds);
     }
 }
 
@@ -197,6 +216,17 @@ static void send_link(struct device *d)
     d->in = -1;
 }
 
+/* The vcpu has emptied the rings for this epoch: the device answers Ready. */
+static void send_linked(struct device *d)
+{
+    Cleave__Linked msg = CLEAVE__LINKED__INIT;
+    msg.id = (char *)d->plan->id;
+    Cleave__Control body = CLEAVE__CONTROL__INIT;
+    body.body_case = CLEAVE__CONTROL__BODY_LINKED;
+    body.linked = &msg;
+    child_send(&d->child, &body, NULL, 0);
+}
+
 static void send_run(struct child *c)
 {
     Cleave__Run msg = CLEAVE__RUN__INIT;
@@ -204,16 +234,6 @@ static void send_run(struct child *c)
     body.body_case = CLEAVE__CONTROL__BODY_RUN;
     body.run = &msg;
     child_send(c, &body, NULL, 0);
-}
-
-/* The vcpu has emptied the rings for this epoch: the device answers Ready. */
-static void send_linked(struct device *d)
-{
-    Cleave__Linked msg = CLEAVE__LINKED__INIT;
-    Cleave__Control body = CLEAVE__CONTROL__INIT;
-    body.body_case = CLEAVE__CONTROL__BODY_LINKED;
-    body.linked = &msg;
-    child_send(&d->child, &body, NULL, 0);
 }
 
 static void send_stop(struct child *c)
@@ -318,8 +338,8 @@ static bool take_common(struct machine *m, struct child *c, const Cleave__Contro
         take_failure(c, body->failure);
         return true;
     case CLEAVE__CONTROL__BODY_LOG:
-        machine_notify(m, json_pack("{s:s, s:s, s:i, s:s}", "event", "log", "role", c->role, "level",
-                                    (int)body->log->level, "text", body->log->text));
+        machine_notify(
+            m, json_pack("{s:s, s:s, s:s}", "event", "log", "role", c->role, "text", body->log->text));
         return true;
     default:
         return false;
@@ -425,8 +445,9 @@ static void take_describe(struct device *d, struct control_message *msg)
 {
     struct channel_geometry g;
     geometry_of(msg->body->describe, &g);
-    if (d->describe.body || channel_check(&g) < 0) {
-        child_cause(&d->child, "described itself with impossible queues");
+    unsigned fds = msg->body->describe->scheduled ? 1 : 0;
+    if (d->describe.body || channel_check(&g) < 0 || msg->nfds != fds) {
+        child_cause(&d->child, "described itself with impossible queues or descriptors");
         child_event(&d->child, CHILD_FAULTED);
         return;
     }

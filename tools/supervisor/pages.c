@@ -335,7 +335,10 @@ static void completion_zsh(FILE *out)
         zsh_action(out, verbs[i].completes, verbs[i].choices);
         fputs("' ;;\n", out);
     }
-    fputs("    esac\n}\ncompdef _cleave cleave\n", out);
+    /* The file may be sourced, or loaded by its first use. */
+    fputs("    esac\n}\nif [ \"$funcstack[1]\" = _cleave ]; then _cleave \"$@\"; else compdef _cleave "
+          "cleave; fi\n",
+          out);
 }
 
 static void fish_text(FILE *out, const char *text)
