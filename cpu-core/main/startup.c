@@ -1,6 +1,7 @@
 /* Handshake of the vcpu process: Hello, Machine, an Attach for every device, a Link for every device, Ready,
  * Run (docs/PROTOCOL.md). Must not run guest code. */
 #include "cpu-core/main/startup.h"
+#include "ipc/schedule.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -201,19 +202,32 @@ static int plug(struct machine *m, const Cleave__Attach *a, const struct virtio_
     return virtio_plug(v, id, l);
 }
 
-static int attach(int control, const Cleave__Attach *a, struct machine *m)
+/* The schedule that came along, in the form that the crossing layer takes; both to be freed. */
+static int take_schedule(const struct control_message *msg, struct schedule *s, struct link_scheduled **list)
 {
+    if (msg->nfds != (msg->body->attach->describe->scheduled ? 1u : 0u))
+        return -EPROTO;
+    int err = msg->nfds ? schedule_read(msg->fds[0], s) : 0;
+    *list = err ? NULL : calloc(s->n + 1, sizeof **list);
+    if (!*list)
+        return err ? err : -ENOMEM;
+    for (size_t i = 0; i < s->n; i++)
+        (*list)[i] = (struct link_scheduled){s->list[i].ns, s->list[i].queue, s->list[i].data, s->list[i].len};
+    return 0;
+}
+
+static int attach(int control, const struct control_message *msg, struct machine *m)
+{
+    const Cleave__Attach *a = msg->body->attach;
     const Cleave__Describe *d = a->describe;
     struct virtio_identity *id = calloc(1, sizeof *id);
-    struct link_scheduled *list = d ? calloc(d->n_schedule + 1, sizeof *list) : NULL;
+    struct schedule schedule = {0};
+    struct link_scheduled *list = NULL;
     struct link *l;
     int out_fd = -1, err = -EINVAL;
 
-    if (!id || !list || (err = copy_identity(d, id)) < 0)
+    if (!id || !d || (err = copy_identity(d, id)) < 0 || (err = take_schedule(msg, &schedule, &list)) < 0)
         goto done;
-    for (size_t i = 0; i < d->n_schedule; i++)
-        list[i] = (struct link_scheduled){d->schedule[i]->ns, d->schedule[i]->queue,
-                                          d->schedule[i]->data.data, (uint32_t)d->schedule[i]->data.len};
     struct link_config cfg = {.id = a->id,
                               .index = a->index,
                               .geometry = id->geometry,
@@ -221,7 +235,7 @@ static int attach(int control, const Cleave__Attach *a, struct machine *m)
                               .blob_len = (uint32_t)d->blob.len,
                               .latency_ns = d->latency_ns,
                               .scheduled = list,
-                              .nscheduled = (unsigned)d->n_schedule};
+                              .nscheduled = (unsigned)schedule.n};
     err = link_create(machine_crossings(m), &cfg, &l, &out_fd);
     if (!err)
         err = plug(m, a, id, l);
@@ -230,6 +244,7 @@ static int attach(int control, const Cleave__Attach *a, struct machine *m)
 done:
     if (out_fd >= 0)
         close(out_fd);
+    schedule_free(&schedule);
     free(id);
     free(list);
     return err < 0 ? fail(control, err, "cannot attach device '%s': %s", a->id, strerror(-err)) : 0;
@@ -269,7 +284,7 @@ static int devices(int control, struct machine *m)
             return fail(control, err, "no message from the supervisor: %s", strerror(-err));
         Cleave__Control__BodyCase what = msg.body->body_case;
         if (what == CLEAVE__CONTROL__BODY_ATTACH)
-            err = attach(control, msg.body->attach, m);
+            err = attach(control, &msg, m);
         else if (what == CLEAVE__CONTROL__BODY_LINK)
             err = connect_device(control, &msg, m);
         else if (what != CLEAVE__CONTROL__BODY_RUN)

@@ -5,6 +5,7 @@
 
 #include "ipc/channel.h"
 #include "ipc/control.h"
+#include "ipc/schedule.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -52,12 +53,7 @@ struct device_description {
     bool inbound_merge;
     uint32_t merge_feature, merge_count_at;
     /* Messages due at virtual times, ascending in ns; owned by the kind, read once after configure(). */
-    const struct device_scheduled {
-        uint64_t ns;
-        unsigned queue;
-        const uint8_t *data;
-        uint32_t len;
-    } * schedule;
+    const struct schedule_entry *schedule;
     unsigned nschedule;
     bool closed;
     const char *backend;

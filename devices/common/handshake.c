@@ -67,7 +67,6 @@ struct describe_space {
     Cleave__Describe message;
     Cleave__Queue queue[CHANNEL_MAX_QUEUES], *queues[CHANNEL_MAX_QUEUES];
     Cleave__ConfigRow row[48], *rows[48];
-    Cleave__Scheduled *scheduled, **schedule;
 };
 
 static void describe_queues(struct describe_space *s, const struct channel_geometry *g)
@@ -102,27 +101,6 @@ static void describe_rows(struct describe_space *s, const struct device_descript
     s->message.selector_size_at = desc->selector_size_at;
 }
 
-static int describe_schedule(struct describe_space *s, const struct device_description *desc)
-{
-    if (!desc->nschedule)
-        return 0;
-    s->scheduled = calloc(desc->nschedule, sizeof(*s->scheduled));
-    s->schedule = calloc(desc->nschedule, sizeof(*s->schedule));
-    if (!s->scheduled || !s->schedule)
-        return -ENOMEM;
-    for (unsigned i = 0; i < desc->nschedule; i++) {
-        cleave__scheduled__init(&s->scheduled[i]);
-        s->scheduled[i].ns = desc->schedule[i].ns;
-        s->scheduled[i].queue = desc->schedule[i].queue;
-        s->scheduled[i].data =
-            (ProtobufCBinaryData){desc->schedule[i].len, (uint8_t *)desc->schedule[i].data};
-        s->schedule[i] = &s->scheduled[i];
-    }
-    s->message.n_schedule = desc->nschedule;
-    s->message.schedule = s->schedule;
-    return 0;
-}
-
 static void describe_device(struct describe_space *s, const struct device_description *desc)
 {
     Cleave__Describe *m = &s->message;
@@ -136,28 +114,26 @@ static void describe_device(struct describe_space *s, const struct device_descri
     m->inbound_merge = desc->inbound_merge;
     m->merge_feature = desc->merge_feature;
     m->merge_count_at = desc->merge_count_at;
+    m->scheduled = desc->nschedule > 0;
 }
 
 static int send_describe(struct device *d)
 {
+    const struct device_description *desc = &d->description;
     struct describe_space s;
     cleave__describe__init(&s.message);
-    s.scheduled = NULL;
-    s.schedule = NULL;
-    describe_device(&s, &d->description);
-    describe_queues(&s, &d->description.geometry);
-    describe_rows(&s, &d->description);
-    int err = describe_schedule(&s, &d->description);
+    describe_device(&s, desc);
+    describe_queues(&s, &desc->geometry);
+    describe_rows(&s, desc);
+    int schedule = desc->nschedule ? schedule_create(desc->schedule, desc->nschedule) : -1;
+    if (desc->nschedule && schedule < 0)
+        return device_error(d, -schedule, "%s: schedule: %s", device_id(d), strerror(-schedule));
     Cleave__Control body = CLEAVE__CONTROL__INIT;
     body.body_case = CLEAVE__CONTROL__BODY_DESCRIBE;
     body.describe = &s.message;
-    /* The supervisor passes it on inside an Attach. */
-    if (!err && cleave__control__get_packed_size(&body) > CONTROL_MAX_BYTES - 1024)
-        err = -E2BIG;
-    if (!err)
-        device_send(d, &body);
-    free(s.scheduled);
-    free(s.schedule);
+    int err = control_send(d->control, &body, &schedule, schedule >= 0);
+    if (schedule >= 0)
+        close(schedule);
     return err ? device_error(d, -err, "%s: description: %s", device_id(d), strerror(-err)) : 0;
 }
 

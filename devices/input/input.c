@@ -21,9 +21,7 @@ enum {
     EVENT_SLOTS = 1024,
     STATUS_SLOTS = 64,
     STATUS_REQUEST = 64,
-    PENDING_MAX = 65536,      /* events of commands that the guest has not taken */
-    DESCRIBED_MAX = 12 << 10, /* bytes of a script in the description, which is one datagram */
-    DESCRIBED_EACH = 28,      /* bytes of one event in it, at most */
+    PENDING_MAX = 65536, /* events of commands that the guest has not taken */
     LATENCY_NS = 10000,
     BUS_VIRTUAL_ID = 6,
 };
@@ -34,7 +32,7 @@ struct input {
     struct events pending; /* from `sent` on not taken yet */
     unsigned sent;
     struct script script;
-    struct device_scheduled *schedule;
+    struct schedule_entry *schedule;
 };
 
 /* Commands */
@@ -235,14 +233,11 @@ static int read_script(struct input *in, struct device_description *desc)
     if (err)
         return device_error(d, -err, "script of input device '%s': %s", device_id(d), text);
     unsigned n = in->script.events.count;
-    if (n > DESCRIBED_MAX / DESCRIBED_EACH)
-        return device_error(d, EFBIG, "script of input device '%s' is too long: %u events, at most %d",
-                            device_id(d), n, DESCRIBED_MAX / DESCRIBED_EACH);
     in->schedule = calloc(n + 1, sizeof *in->schedule);
     if (!in->schedule)
         return device_error(d, ENOMEM, "script of input device '%s': %s", device_id(d), strerror(ENOMEM));
     for (unsigned i = 0; i < n; i++)
-        in->schedule[i] = (struct device_scheduled){
+        in->schedule[i] = (struct schedule_entry){
             .ns = in->script.ns[i],
             .queue = QUEUE_EVENT,
             .data = (const uint8_t *)&in->script.events.list[i],

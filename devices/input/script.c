@@ -2,12 +2,16 @@
 #include "devices/input/script.h"
 
 #include <errno.h>
+#include <linux/input-event-codes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { LINE_MAX_BYTES = 4096 };
+enum {
+    LINE_MAX_BYTES = 4096,
+    GROUP_NS = 1000000,
+};
 
 void script_free(struct script *s)
 {
@@ -44,6 +48,8 @@ static const char *parse_time(const char *p, uint64_t *ns)
     return p;
 }
 
+/* The groups of one line follow each other in steps; a line that is due before the one before it is through
+ * follows that. */
 static int set_times(struct script *s, uint64_t ns)
 {
     uint64_t *grown = realloc(s->ns, (s->events.count + 1) * sizeof *grown);
@@ -51,8 +57,14 @@ static int set_times(struct script *s, uint64_t ns)
     if (!grown)
         return -ENOMEM;
     s->ns = grown;
-    while (s->timed < s->events.count)
-        s->ns[s->timed++] = ns;
+    if (s->timed && __builtin_add_overflow(s->ns[s->timed - 1], GROUP_NS, &s->ns[s->timed]))
+        return -ERANGE;
+    if (!s->timed || s->ns[s->timed] < ns)
+        s->ns[s->timed] = ns;
+    for (unsigned i = s->timed; i + 1 < s->events.count; i++)
+        if (__builtin_add_overflow(s->ns[i], s->events.list[i].type == EV_SYN ? GROUP_NS : 0, &s->ns[i + 1]))
+            return -ERANGE;
+    s->timed = s->events.count;
     return 0;
 }
 
@@ -75,7 +87,7 @@ static int read_line(struct script *s, enum events_kind kind, const char *line, 
     }
     *last = ns;
     int err = events_command(&s->events, kind, command + strspn(command, " \t"), text, textlen);
-    return err ? err : set_times(s, ns);
+    return err || s->events.count == s->timed ? err : set_times(s, ns);
 }
 
 int script_read(struct script *s, int fd, enum events_kind kind, char *text, size_t textlen)

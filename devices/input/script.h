@@ -1,5 +1,6 @@
 /* Scripts of input: one event a line, `TIME COMMAND ARGS`, at virtual times that never go back; `#` begins a
- * comment line. */
+ * comment line. The groups of a line (a key goes down, a key goes up, a pointer moves) follow each other at
+ * one millisecond. */
 #pragma once
 
 #include "devices/input/events.h"

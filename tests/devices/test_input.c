@@ -2,6 +2,7 @@
 #include "devices/input/events.h"
 #include "devices/input/keys.h"
 #include "devices/input/script.h"
+#include "ipc/schedule.h"
 #include "tests/devices/harness.h"
 
 #include <errno.h>
@@ -136,9 +137,12 @@ static void test_script(void **state)
         "k30+ s k30- s k48+ s k48- s k28+ s k28- s k29+ s k46+ s k46- s k29- s k32+ s k32- s k18+ s k18- s");
     assert_int_equal(s.timed, s.events.count);
     assert_int_equal(s.ns[0], 100);
-    assert_int_equal(s.ns[4], 2000);
-    assert_int_equal(s.ns[12], 3000000);
-    assert_int_equal(s.ns[s.timed - 1], 2000000000);
+    assert_int_equal(s.ns[1], 100);
+    assert_int_equal(s.ns[2], 1000100);
+    assert_int_equal(s.ns[4], 2000100); /* due before the line before it was through */
+    assert_int_equal(s.ns[12], 6000100);
+    assert_int_equal(s.ns[s.timed - 3], 2000000000);
+    assert_int_equal(s.ns[s.timed - 1], 2001000000);
     script_free(&s);
     close(fd);
 }
@@ -352,20 +356,46 @@ static void test_schedule(void **state)
     assert_true(harness_start(&h, &c));
     const Cleave__Describe *d = h.describe.body->describe;
     assert_true(d->closed);
-    assert_int_equal(d->n_schedule, 4 + 8);
-    assert_int_equal(d->schedule[0]->ns, 5000000);
-    assert_int_equal(d->schedule[4]->ns, 1000000000);
+    assert_true(d->scheduled);
+    assert_int_equal(h.describe.nfds, 1);
+    struct schedule schedule;
+    assert_int_equal(schedule_read(h.describe.fds[0], &schedule), 0);
+    assert_int_equal(schedule.n, 4 + 8);
+    assert_int_equal(schedule.list[0].ns, 5000000);
+    assert_int_equal(schedule.list[4].ns, 1000000000);
     struct virtio_input_event e[12];
     char spelt[256];
     for (unsigned i = 0; i < 12; i++) {
-        assert_int_equal(d->schedule[i]->queue, EVENT);
-        assert_int_equal(d->schedule[i]->data.len, sizeof e[i]);
-        memcpy(&e[i], d->schedule[i]->data.data, sizeof e[i]);
+        assert_int_equal(schedule.list[i].queue, EVENT);
+        assert_int_equal(schedule.list[i].len, sizeof e[i]);
+        memcpy(&e[i], schedule.list[i].data, sizeof e[i]);
     }
+    schedule_free(&schedule);
     spell(e, 12, spelt, sizeof spelt);
     assert_string_equal(spelt, "k30+ s k30- s k42+ s k48+ s k48- s k42- s");
     assert_int_equal(command("key", "keys", "a", text, sizeof text), EOPNOTSUPP);
     assert_non_null(strstr(text, "script"));
+    harness_stop(&h);
+    close(c.fds[0].fd);
+}
+
+/* A script is as long as it likes. */
+static void test_long_script(void **state)
+{
+    enum { LINES = 20000 };
+    struct harness_config c = config("pointer");
+    char *script = malloc(LINES * 40), *end = script;
+    struct schedule schedule;
+
+    for (unsigned i = 0; i < LINES; i++)
+        end += sprintf(end, "%ums pointer %u %u\n", 5 * i, i, LINES - i);
+    c.fds[0] = (struct harness_fd){"script", script_file(script)};
+    free(script);
+    assert_true(harness_start(&h, &c));
+    assert_int_equal(schedule_read(h.describe.fds[0], &schedule), 0);
+    assert_int_equal(schedule.n, LINES * 6);
+    assert_int_equal(schedule.list[schedule.n - 1].ns, 5000000ull * (LINES - 1));
+    schedule_free(&schedule);
     harness_stop(&h);
     close(c.fds[0].fd);
 }
@@ -399,6 +429,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_pointer_commands),
         cmocka_unit_test(test_much_input),
         cmocka_unit_test(test_schedule),
+        cmocka_unit_test(test_long_script),
         cmocka_unit_test(test_bad_configuration),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
