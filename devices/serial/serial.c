@@ -246,6 +246,9 @@ static void describe(struct serial *s, bool console, struct device_description *
 
     desc->virtio_id = console ? VIRTIO_ID_CONSOLE : 0;
     desc->config_len = console ? sizeof(struct virtio_console_config) : 0;
+    desc->inbound_merge = console;
+    desc->merge_feature = DEVICE_MERGE_ALWAYS;
+    desc->merge_count_at = DEVICE_MERGE_NO_COUNT;
     desc->geometry.nqueues = 2;
     desc->geometry.queue[s->input_queue] = input;
     desc->geometry.queue[s->output_queue] = output;
