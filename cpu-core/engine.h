@@ -37,3 +37,4 @@ struct engine {
 };
 
 extern const struct engine interp_engine;
+extern const struct engine jit_engine; /* x86-64-v3 hosts */

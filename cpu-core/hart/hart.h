@@ -91,6 +91,13 @@ struct hart {
     struct tlb_bank *bank;       /* data accesses of the current view; not guest-visible; see mmu.h */
     struct tlb_bank *fetch_bank; /* instruction fetch of the current view (MPRV does not affect it) */
 
+    /* Of the translator, not guest-visible, set when it is entered: the virtual page that translated code runs in, the
+     * cache of jump targets for fetch_bank, what their tags are mixed with, and its private data. */
+    uint64_t code_page;
+    void *jumps;
+    uint64_t jump_salt;
+    void *translator;
+
     uint64_t f[32];
     uint32_t fflags; /* 5 bits */
     uint8_t frm;     /* 3 bits, as written: 5..7 are legal to hold and make rounding instructions illegal */

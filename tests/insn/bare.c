@@ -51,7 +51,7 @@ static int test_write(void *dev, uint64_t offset, unsigned size, uint64_t value)
 static const struct bus_ops uart_ops = {uart_read, uart_write};
 static const struct bus_ops test_ops = {test_read, test_write};
 
-static int create_parts(struct bare *b, uint64_t memory, bool no_tlb)
+static int create_parts(struct bare *b, const struct engine *ops, uint64_t memory, bool no_tlb)
 {
     struct bus_region uart = {0x10000000, 0x100, &uart_ops, b, "uart"};
     struct bus_region test = {0x100000, 0x1000, &test_ops, b, "test"};
@@ -64,11 +64,11 @@ static int create_parts(struct bare *b, uint64_t memory, bool no_tlb)
     if (!rc)
         rc = mmu_create(&b->mmu, &b->ram, &b->bus, b->harts, 1, MMU_LEVELS, no_tlb);
     if (!rc)
-        rc = interp_engine.create(&b->engine, b->mmu, no_tlb);
+        rc = ops->create(&b->engine, b->mmu, no_tlb);
     return rc;
 }
 
-int bare_create(struct bare *b, uint64_t memory, bool no_tlb)
+int bare_create(struct bare *b, const struct engine *ops, uint64_t memory, bool no_tlb)
 {
     int rc;
 
@@ -78,12 +78,13 @@ int bare_create(struct bare *b, uint64_t memory, bool no_tlb)
     b->hart.harts = b->harts;
     b->hart.nharts = 1;
     b->hart.clock = &b->clock;
-    rc = create_parts(b, memory, no_tlb);
+    b->ops = ops;
+    rc = create_parts(b, ops, memory, no_tlb);
     if (rc) {
         bare_destroy(b);
         return rc;
     }
-    mmu_set_engine(b->mmu, &interp_engine, b->engine);
+    mmu_set_engine(b->mmu, ops, b->engine);
     hart_reset(&b->hart, RAM_BASE);
     return 0;
 }
@@ -91,7 +92,7 @@ int bare_create(struct bare *b, uint64_t memory, bool no_tlb)
 void bare_destroy(struct bare *b)
 {
     if (b->engine)
-        interp_engine.destroy(b->engine);
+        b->ops->destroy(b->engine);
     mmu_destroy(b->mmu);
     ram_destroy(&b->ram);
 }
@@ -218,7 +219,7 @@ void bare_run(struct bare *b, uint64_t steps)
 
     while (b->steps < end && !b->stopped) {
         hart_slice_begin(&b->hart, b->steps, end - b->steps);
-        interp_engine.run(b->engine, &b->hart);
+        b->ops->run(b->engine, &b->hart);
         b->steps += hart_slice_end(&b->hart);
         b->hart.wait = HART_RUNS;
     }

@@ -1,5 +1,5 @@
 /* A bare machine for instruction tests: one hart, RAM, a transmit-only UART at 0x10000000 and a test device
- * at 0x100000, run by the interpreter. Nothing interrupts it. */
+ * at 0x100000, run by one of the engines. Nothing interrupts it. */
 #pragma once
 
 #include "cpu-core/board/bus.h"
@@ -19,6 +19,7 @@ struct bare {
     struct hart hart;
     struct hart *harts[1];
     struct mmu *mmu;
+    const struct engine *ops;
     void *engine;
     uint64_t steps;
     bool stopped;                         /* the test device was written */
@@ -27,9 +28,9 @@ struct bare {
     void *put_arg;
 };
 
-/* Makes a machine with `memory` bytes of RAM. `no_tlb`: nothing is cached. Negative errno on failure. `b`
- * must not move. */
-int bare_create(struct bare *b, uint64_t memory, bool no_tlb);
+/* Makes a machine with `memory` bytes of RAM that the engine `ops` runs. `no_tlb`: nothing is cached.
+ * Negative errno on failure. `b` must not move. */
+int bare_create(struct bare *b, const struct engine *ops, uint64_t memory, bool no_tlb);
 void bare_destroy(struct bare *b);
 
 /* Loads an ELF file at its physical addresses, or anything else at the start of RAM, and resets the hart to

@@ -1,13 +1,16 @@
 /* Runs one program on the bare machine:
  *
- *   insn_runner [--no-tlb] [--lockstep] [--max-steps N] [--memory MIB] [--trace] PROGRAM
+ *   insn_runner [--engine interp|jit] [--heat N] [--no-tlb] [--lockstep] [--max-steps N] [--memory MIB]
+ * [--trace] PROGRAM
  *
  * A program ends by writing its `tohost` word (1 is success) or the test device. Exit status: 0 it succeeded,
  * 1 it failed (the number of the failing test is printed), 2 usage or unreadable file, 3 lockstep found a
  * difference, 5 no end after N steps.
- * --lockstep runs a second machine that caches nothing beside the first, and compares their states after
- * slices of random length. --trace prints every instruction. */
+ * --lockstep runs a second machine that interprets and caches nothing beside the first, and compares their
+ * states after slices of random length. --trace prints every instruction. Code is translated
+ * when it was entered N times, at once without --heat. */
 #include "cpu-core/isa/isa.h"
+#include "cpu-core/jit/jit.h"
 #include "tests/insn/bare.h"
 
 #include <getopt.h>
@@ -26,8 +29,9 @@
 
 struct options {
     const char *program;
+    const struct engine *engine;
     bool no_tlb, lockstep, trace;
-    uint64_t max_steps, memory;
+    uint64_t max_steps, memory, heat;
 };
 
 static void put_stdout(void *arg, uint8_t byte)
@@ -142,7 +146,9 @@ static int run_lockstep(struct bare *a, struct bare *b, const struct options *o,
 
 static int usage(void)
 {
-    fputs("usage: insn_runner [--no-tlb] [--lockstep] [--max-steps N] [--memory MIB] [--trace] PROGRAM\n",
+    fputs("usage: insn_runner [--engine interp|jit] [--heat N] [--no-tlb] [--lockstep] [--max-steps N] "
+          "[--memory MIB] "
+          "[--trace] PROGRAM\n",
           stderr);
     return 2;
 }
@@ -155,15 +161,26 @@ static bool parse_number(const char *text, uint64_t *value)
     return end != text && *end == '\0' && *value > 0;
 }
 
+static bool parse_engine(const char *name, const struct engine **engine)
+{
+    static const struct engine *const engines[] = {&interp_engine, &jit_engine};
+
+    for (unsigned i = 0; i < sizeof engines / sizeof *engines; i++)
+        if (strcmp(engines[i]->name, name) == 0)
+            return *engine = engines[i], true;
+    return false;
+}
+
 static int parse(int argc, char **argv, struct options *o)
 {
     static const struct option table[] = {
         {"no-tlb", no_argument, NULL, 'n'},       {"lockstep", no_argument, NULL, 'l'},
         {"trace", no_argument, NULL, 't'},        {"max-steps", required_argument, NULL, 'm'},
-        {"memory", required_argument, NULL, 'M'}, {0}};
+        {"memory", required_argument, NULL, 'M'}, {"engine", required_argument, NULL, 'e'},
+        {"heat", required_argument, NULL, 'H'},   {0}};
     int c;
 
-    *o = (struct options){.max_steps = DEFAULT_STEPS, .memory = DEFAULT_MEMORY};
+    *o = (struct options){.engine = &interp_engine, .max_steps = DEFAULT_STEPS, .memory = DEFAULT_MEMORY};
     while ((c = getopt_long(argc, argv, "", table, NULL)) != -1) {
         bool ok = c != '?';
         o->no_tlb |= c == 'n';
@@ -173,6 +190,10 @@ static int parse(int argc, char **argv, struct options *o)
             ok = parse_number(optarg, &o->max_steps);
         if (c == 'M')
             ok = parse_number(optarg, &o->memory);
+        if (c == 'H')
+            ok = parse_number(optarg, &o->heat);
+        if (c == 'e')
+            ok = parse_engine(optarg, &o->engine);
         if (!ok)
             return -1;
     }
@@ -182,14 +203,17 @@ static int parse(int argc, char **argv, struct options *o)
     return 0;
 }
 
-static int prepare(struct bare *b, const struct options *o, bool no_tlb, uint64_t *tohost)
+static int prepare(struct bare *b, const struct options *o, const struct engine *engine, bool no_tlb,
+                   uint64_t *tohost)
 {
-    int rc = bare_create(b, o->memory << 20, no_tlb);
+    int rc = bare_create(b, engine, o->memory << 20, no_tlb);
 
     if (rc) {
         fprintf(stderr, "insn_runner: cannot make a machine: %s\n", strerror(-rc));
         return rc;
     }
+    if (engine == &jit_engine)
+        jit_set_heat(b->engine, (unsigned)o->heat);
     rc = bare_load(b, o->program, tohost);
     if (rc) {
         fprintf(stderr, "insn_runner: cannot load '%s': %s\n", o->program, strerror(-rc));
@@ -207,13 +231,13 @@ int main(int argc, char **argv)
 
     if (parse(argc, argv, &o) < 0)
         return usage();
-    if (prepare(&first, &o, o.no_tlb, &tohost) < 0)
+    if (prepare(&first, &o, o.engine, o.no_tlb, &tohost) < 0)
         return 2;
     first.put = put_stdout;
     if (!o.lockstep) {
         status = run(&first, &o, tohost);
     } else {
-        if (prepare(&second, &o, true, &tohost) < 0)
+        if (prepare(&second, &o, &interp_engine, true, &tohost) < 0)
             return 2;
         status = run_lockstep(&first, &second, &o, tohost);
         bare_destroy(&second);

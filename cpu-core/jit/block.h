@@ -1,0 +1,104 @@
+/* The table of translated blocks: by key, by physical page, and the links between them. Knows the code memory
+ * as regions that are emptied in turn, and nothing of instructions. */
+#pragma once
+
+#include "cpu-core/jit/mcode.h"
+#include "cpu-core/mmu/mmu.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define REGIONS       8u
+#define REGION_BYTES  (8u << 20)
+#define REGION_BLOCKS 32768u
+#define REGION_LINKS  65536u
+#define CODE_BYTES    ((size_t)REGIONS * REGION_BYTES)
+
+/* The most that one block takes: translation begins only where this much is free. */
+#define BLOCK_BYTES_MAX 32768u /* of code, and of stubs */
+#define BLOCK_LINKS_MAX 128u
+
+#define GRANULE_SHIFT 6 /* code is tracked by 64 bytes */
+
+#define HELPERS 64u
+
+/* What a block was translated under, beside its physical address. */
+enum fp_mode { FP_MODE_OFF, FP_MODE_ON, FP_MODE_SLOW /* the host has no such rounding mode */ };
+
+struct block_key {
+    uint64_t pa;
+    uint8_t priv, fp;
+    bool single; /* memory accesses are not grouped */
+};
+
+struct block;
+
+/* A direct jump from one block to another in the same physical page: translated code jumps to *code. */
+struct link {
+    const uint8_t *code; /* the target, or the stub that asks for it */
+    const uint8_t *stub;
+    struct block *to;          /* NULL while it is the stub */
+    struct link *next, **prev; /* among the links to `to` */
+    uint16_t offset;           /* of the target in the page */
+    bool single;               /* key of the target */
+};
+
+struct block {
+    struct block_key key;
+    struct block *next_hash, *next_page;
+    const uint8_t *code; /* NULL: dropped */
+    uint32_t code_len, cold_len;
+    uint64_t granules; /* of the page, that its instructions lie in */
+    struct link *incoming;
+    struct link *links; /* its own, `nlinks` of them */
+    uint16_t nlinks, insns;
+};
+
+struct region {
+    uint8_t *hot,
+        *cold; /* writable view: where the next code goes, and its stubs in the region's second half */
+    struct block *blocks;
+    struct link *links;
+    uint32_t nblocks, nlinks;
+};
+
+struct blocks {
+    struct mcode code;
+    void **helpers;   /* functions that code calls, in its reach: HELPERS of them */
+    size_t fixed_len; /* code at the start of the first region that stays */
+    struct mmu *mmu;
+    struct region regions[REGIONS];
+    unsigned current;
+    struct block **by_key;   /* hash heads */
+    struct block **by_page;  /* one a page of RAM */
+    uint64_t *page_granules; /* likewise: union of its blocks' */
+    uint64_t
+        drops; /* changes whenever a block is dropped: addresses of code that were kept elsewhere are stale */
+    uint64_t evictions, live;
+};
+
+int blocks_create(struct blocks *t, struct mmu *mmu);
+void blocks_destroy(struct blocks *t);
+
+struct block *blocks_find(const struct blocks *t, const struct block_key *key);
+
+/* The region that new code goes to, with room for a block and its links; may drop the blocks of the oldest
+ * region. */
+struct region *blocks_region(struct blocks *t);
+
+/* A link of the block being made in the current region. */
+struct link *blocks_link(struct blocks *t, uint16_t offset, bool single);
+
+/* Enters a block translated into the current region, with the last `nlinks` links as its own. `block` is
+ * copied. */
+struct block *blocks_add(struct blocks *t, const struct block *block);
+
+void blocks_connect(struct link *link, struct block *to);
+
+/* Drops the blocks that bytes [pa, pa + len) of one page are part of. Their code stays as it is until the
+ * region is reused. */
+void blocks_invalidate(struct blocks *t, uint64_t pa, uint64_t len);
+void blocks_flush(struct blocks *t);
+
+/* The block whose code contains the address, NULL if there is none. */
+const struct block *blocks_at(const struct blocks *t, const uint8_t *run);

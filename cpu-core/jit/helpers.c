@@ -1,0 +1,130 @@
+/* What translated code calls: accesses that missed, and instructions that go through the interpreter. Each
+ * makes h->pc and h->left exact, and either lets the block go on or completes the instruction and ends it. */
+#include "cpu-core/fp/fp.h"
+#include "cpu-core/interp/interp.h"
+#include "cpu-core/jit/internal.h"
+
+static struct jit *jit_of(const struct hart *h)
+{
+    return h->translator;
+}
+
+/* h->pc and h->left as they are before the instruction of the site. */
+static void exact(struct hart *h, const struct site *s, int64_t left)
+{
+    h->pc = h->code_page + s->offset;
+    h->left = left + s->refund;
+}
+
+static struct helper_result leave(void)
+{
+    return (struct helper_result){0, -1};
+}
+
+static struct helper_result trap(struct hart *h)
+{
+    hart_trap(h);
+    h->left--;
+    return leave();
+}
+
+/* The instruction retired: the block goes on unless something that it does not look at changed. */
+static bool undisturbed(const struct hart *h, int64_t left)
+{
+    return h->left == left && !h->irq_ready && !h->yield && !h->code_dirty;
+}
+
+static struct helper_result retire_and_leave(struct hart *h, const struct site *s)
+{
+    h->pc += s->len;
+    h->left--;
+    return leave();
+}
+
+static uint64_t extend(const struct site *s, uint64_t v)
+{
+    unsigned shift = 64 - 8u * s->size;
+
+    return s->sext ? (uint64_t)((int64_t)(v << shift) >> shift) : v;
+}
+
+static uint64_t box(const struct site *s, uint64_t v)
+{
+    return s->size == 8 ? v : s->size == 4 ? fp_box32((uint32_t)v) : fp_box16((uint16_t)v);
+}
+
+struct helper_result helper_load(struct hart *h, uint64_t va, uint32_t packed, int64_t left)
+{
+    struct site s = site_unpack(packed);
+    uint64_t v;
+
+    exact(h, &s, left);
+    jit_of(h)->stats.slow_loads++;
+    if (mmu_load(h, va, s.size, &v) < 0)
+        return trap(h);
+    v = s.fp ? box(&s, v) : extend(&s, v);
+    if (undisturbed(h, left + s.refund))
+        return (struct helper_result){v, left};
+    if (s.fp) {
+        h->f[s.reg] = v;
+        hart_fp_dirty(h);
+    } else if (s.reg) {
+        h->x[s.reg] = v;
+    }
+    return retire_and_leave(h, &s);
+}
+
+struct helper_result helper_store(struct hart *h, uint64_t va, uint32_t packed, int64_t left)
+{
+    struct site s = site_unpack(packed);
+
+    exact(h, &s, left);
+    jit_of(h)->stats.slow_stores++;
+    if (mmu_store(h, va, s.size, s.fp ? h->f[s.reg] : h->x[s.reg]) < 0)
+        return trap(h);
+    if (undisturbed(h, left + s.refund))
+        return (struct helper_result){0, left};
+    return retire_and_leave(h, &s);
+}
+
+/* Translates for the first access of a group, which is about to execute. `va` is the lowest byte of the
+ * group; `range`: distance of the first access from it, and in the upper half the length of the group. Value
+ * 1: the group's check succeeds now. */
+struct helper_result helper_group(struct hart *h, uint64_t va, uint32_t packed, int64_t left, uint32_t range)
+{
+    struct site s = site_unpack(packed);
+    bool write = s.sext;
+    uint64_t first = va + (range & 0xffff);
+    unsigned len = range >> 16;
+    struct mmu_target t;
+
+    exact(h, &s, left);
+    jit_of(h)->stats.group_misses++;
+    if (((va ^ (va + len - 1)) & PAGE_MASK) == 0) {
+        if (mmu_translate(h, first, s.size, write ? MMU_WRITE : MMU_READ, &t) < 0)
+            return trap(h);
+        if (!undisturbed(h, left + s.refund))
+            return leave();
+        if (write ? mmu_hit_write(h, va, len) : mmu_hit_read(h, va, len))
+            return (struct helper_result){1, left};
+    }
+    jit_of(h)->stats.group_splits++;
+    return (struct helper_result){0, left};
+}
+
+struct helper_result helper_step(struct hart *h, uint64_t unused, uint32_t packed, int64_t left)
+{
+    struct site s = site_unpack(packed);
+    struct jit *j = jit_of(h);
+    uint64_t next;
+    unsigned priv = h->priv;
+
+    exact(h, &s, left);
+    next = h->pc + s.len;
+    j->stats.steps++;
+    interp_run_steps(j->interp, h, 1);
+    if (h->pc == next && h->priv == priv && mode_of(h) == j->mode && h->wait == HART_RUNS &&
+        undisturbed(h, left + s.refund - 1))
+        return (struct helper_result){0, left};
+    return leave();
+}

@@ -1,0 +1,143 @@
+/* What the files of the translator share. Not for other folders. */
+#pragma once
+
+#include "cpu-core/engine.h"
+#include "cpu-core/hart/hart.h"
+#include "cpu-core/isa/isa.h"
+#include "cpu-core/jit/block.h"
+#include "cpu-core/jit/emit_x64.h"
+#include "cpu-core/mmu/mmu.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Jump targets by virtual address, one cache for each bank. A slot is valid while its tag is address ^
+ * hart.jump_salt. */
+#define JUMP_SLOTS 16384u
+
+struct jump_slot {
+    uint64_t tag;
+    const uint8_t *code;
+};
+
+struct jump_cache {
+    struct jump_slot slots[JUMP_SLOTS];
+    uint64_t fetch_gen, drops; /* of the bank and the block table when the slots were last valid */
+    unsigned gen;              /* part of the salt: changes when they cease to be */
+};
+
+/* How translated code returns to the engine. */
+enum exit_reason {
+    EXIT_LOOKUP, /* go on at h->pc */
+    EXIT_LINK,   /* go on at h->pc; `data` is the link to connect */
+    EXIT_BUDGET, /* go on at h->pc: fewer steps are left than the block has */
+    EXIT_STEP,   /* the instruction at h->pc crosses the page: interpret it */
+    EXIT_LEFT,   /* a helper ended the block after an instruction or trap */
+    EXIT_REASONS
+};
+
+struct jit_exit {
+    uint64_t reason;
+    struct link *link;
+};
+
+#define JIT_COUNTERS(X)                                                                                      \
+    X(blocks)                                                                                                \
+    X(insns)                                                                                                 \
+    X(translate_ns) X(entries) X(cold_steps) X(lookups) X(links) X(budget_exits) X(slow_loads)               \
+        X(slow_stores) X(group_misses) X(group_splits) X(steps) X(groups) X(grouped) X(ungrouped)
+
+struct jit_stats {
+#define X(name) uint64_t name;
+    JIT_COUNTERS(X)
+#undef X
+};
+
+#define HEAT_SLOTS 65536u
+
+struct tr;
+
+struct jit {
+    struct blocks blocks;
+    struct mmu *mmu;
+    const struct ram *ram;
+    void *interp;
+    bool off;                 /* nothing is cached: the interpreter runs everything */
+    struct jump_cache *jumps; /* [HART_MAX * TLB_BANKS] */
+    uint8_t *heat;            /* entries of cold code, by hashed address */
+    unsigned heat_min;        /* as many make it hot */
+    uint64_t mode;            /* of the running block, as in the jump salt */
+
+    /* Fixed code at the start of the code memory, by the addresses it runs at. */
+    struct jit_exit (*enter)(struct hart *h, const uint8_t *code);
+    const uint8_t *exit_lookup; /* rax: address to go on at */
+    const uint8_t *exit_link;   /* rdx: the link */
+    const uint8_t *exit_at;     /* eax: offset in the page, ecx: reason */
+    const uint8_t *load, *store, *group, *step;
+
+    struct tr *tr; /* of the translation in progress */
+    struct jit_stats stats;
+};
+
+/* What slow paths know of their instruction, packed into an immediate. */
+struct site {
+    uint16_t offset; /* in the page */
+    uint8_t len;
+    uint8_t refund; /* instructions of the block not executed yet, this one included */
+    uint8_t size;   /* of the access */
+    bool sext, fp;
+    uint8_t reg; /* loaded or stored */
+};
+
+static inline uint32_t site_pack(const struct site *s)
+{
+    return s->offset | (s->len == 4 ? 1u << 12 : 0) | (uint32_t)s->refund << 13 |
+           (uint32_t)__builtin_ctz(s->size) << 20 | (uint32_t)s->sext << 22 | (uint32_t)s->fp << 23 |
+           (uint32_t)s->reg << 24;
+}
+
+static inline struct site site_unpack(uint32_t v)
+{
+    return (struct site){.offset = v & 0xfff,
+                         .len = v >> 12 & 1 ? 4 : 2,
+                         .refund = v >> 13 & 0x7f,
+                         .size = (uint8_t)(1u << (v >> 20 & 3)),
+                         .sext = v >> 22 & 1,
+                         .fp = v >> 23 & 1,
+                         .reg = v >> 24 & 31};
+}
+
+/* What a helper returns to translated code. */
+struct helper_result {
+    uint64_t value;
+    int64_t left; /* REG_LEFT to go on with, negative: leave by EXIT_LEFT, the hart's state is complete */
+};
+
+/* helpers.c */
+struct helper_result helper_load(struct hart *h, uint64_t va, uint32_t site, int64_t left);
+struct helper_result helper_store(struct hart *h, uint64_t va, uint32_t site, int64_t left);
+struct helper_result helper_group(struct hart *h, uint64_t va, uint32_t site, int64_t left, uint32_t range);
+struct helper_result helper_step(struct hart *h, uint64_t unused, uint32_t site, int64_t left);
+
+/* The part of the jump salt that says what code was translated under. */
+#define MODE_FP_ON   1ull
+#define MODE_FP_SLOW (1ull << 63)
+#define SALT_SHIFT   57
+#define SALT_GENS    64u
+
+static inline enum fp_mode fp_mode(const struct hart *h)
+{
+    return !hart_fp_on(h) ? FP_MODE_OFF : h->frm < 4 ? FP_MODE_ON : FP_MODE_SLOW;
+}
+static inline uint64_t mode_of(const struct hart *h)
+{
+    static const uint64_t bits[] = {
+        [FP_MODE_OFF] = 0, [FP_MODE_ON] = MODE_FP_ON, [FP_MODE_SLOW] = MODE_FP_SLOW};
+    return bits[fp_mode(h)];
+}
+
+/* translate.c: makes the block for `key`, whose page is at `page` in the host. */
+struct block *translate(struct jit *j, const struct block_key *key, const uint8_t *page);
+
+/* Number of instructions from `offset` to the end of the basic block, at least 1. */
+unsigned translate_scan(const uint8_t *page, unsigned offset);

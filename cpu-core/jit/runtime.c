@@ -1,0 +1,361 @@
+/* The engine: finds or makes the block at h->pc, enters translated code, and does what it left for. Makes the
+ * fixed code through which translated code is entered and left and calls helpers. */
+#include "cpu-core/interp/interp.h"
+#include "cpu-core/jit/internal.h"
+#include "cpu-core/jit/jit.h"
+#include "cpu-core/jit/translate.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define HEAT_DEFAULT 4u
+
+/* The fixed code. */
+
+static void move_pins(struct emitter *e, bool load)
+{
+    for (unsigned r = 1; r < 32; r++)
+        if (target_pin[r] != REG_NONE)
+            emit_op(e, (load ? X_MOV_LOAD : X_MOV_STORE) | OPC_W, target_pin[r], rm_mem(REG_HART, HART_X(r)));
+}
+
+static const uint8_t saved[] = {RBX, RBP, R12, R13, R14, R15};
+
+static void emit_enter(struct emitter *e)
+{
+    for (unsigned i = 0; i < sizeof saved; i++)
+        emit_push(e, saved[i]);
+    emit_alu_const(e, ALU_SUB, rm_reg(RSP), 8);
+    emit_lea(e, REG_HART, rm_mem(RDI, HART_BIAS));
+    emit_load(e, RAX, rm_reg(RSI));
+    emit_load(e, REG_LEFT, rm_mem(REG_HART, HART(left)));
+    emit_load(e, REG_BANK, rm_mem(REG_HART, HART(bank)));
+    move_pins(e, true);
+    emit_op(e, OPC(0, 0, 0xff), 4, rm_reg(RAX));
+}
+
+static void emit_return(struct emitter *e)
+{
+    emit_alu_const(e, ALU_ADD, rm_reg(RSP), 8);
+    for (unsigned i = sizeof saved; i-- > 0;)
+        emit_pop(e, saved[i]);
+    emit_ret(e);
+}
+
+/* The exits: each falls into what follows it. Returns with struct jit_exit in rax and rdx. */
+static void emit_exits(struct jit *j, struct emitter *e)
+{
+    uint8_t *common;
+
+    j->exit_lookup = e->at + e->run;
+    emit_const(e, RCX, EXIT_LOOKUP);
+    common = emit_jmp8(e);
+    j->exit_link = e->at + e->run;
+    emit_op(e, X_MOVZX16, RAX, rm_mem(RDX, offsetof(struct link, offset)));
+    emit_const(e, RCX, EXIT_LINK);
+    j->exit_at = e->at + e->run;
+    emit_alu(e, ALU_ADD, RAX, rm_mem(REG_HART, HART(code_page)));
+    emit_bind8(common, e->at);
+    emit_store(e, rm_mem(REG_HART, HART(pc)), RAX);
+    emit_store(e, rm_mem(REG_HART, HART(left)), REG_LEFT);
+    move_pins(e, false);
+    emit_load(e, RAX, rm_reg(RCX));
+    emit_return(e);
+}
+
+/* A call of a helper from a stub: rax: address, ecx: site, edx: range of a group. Keeps rdx. Returns the
+ * helper's value in rax, or leaves.
+ */
+static const uint8_t *emit_helper(struct emitter *e, void *const *function)
+{
+    const uint8_t *begin = e->at + e->run;
+    uint8_t *leave;
+
+    emit_push(e, RDX);
+    move_pins(e, false);
+    emit_lea(e, RDI, rm_mem(REG_HART, -HART_BIAS));
+    emit_load(e, RSI, rm_reg(RAX));
+    emit_load(e, R8, rm_reg(RDX));
+    emit_load32(e, RDX, rm_reg(RCX));
+    emit_load(e, RCX, rm_reg(REG_LEFT));
+    emit_op(e, OPC(0, 0, 0xff), 2, rm_at(function));
+    emit_op(e, X_TEST | OPC_W, RDX, rm_reg(RDX));
+    leave = emit_jcc(e, CC_S);
+    emit_load(e, REG_LEFT, rm_reg(RDX));
+    emit_load(e, REG_BANK, rm_mem(REG_HART, HART(bank)));
+    move_pins(e, true);
+    emit_pop(e, RDX);
+    emit_ret(e);
+    emit_bind(leave, e->at);
+    emit_alu_const(e, ALU_ADD, rm_reg(RSP), 16);
+    emit_const(e, RAX, EXIT_LEFT);
+    emit_return(e);
+    return begin;
+}
+
+enum helper { HELPER_LOAD, HELPER_STORE, HELPER_GROUP, HELPER_STEP };
+
+static void emit_fixed(struct jit *j)
+{
+    struct region *r = &j->blocks.regions[0];
+    struct emitter e = {r->hot, j->blocks.code.run - j->blocks.code.write};
+    const uint8_t *enter = e.at + e.run;
+    void **helpers = j->blocks.helpers;
+
+    helpers[HELPER_LOAD] = (void *)(uintptr_t)helper_load;
+    helpers[HELPER_STORE] = (void *)(uintptr_t)helper_store;
+    helpers[HELPER_GROUP] = (void *)(uintptr_t)helper_group;
+    helpers[HELPER_STEP] = (void *)(uintptr_t)helper_step;
+    emit_enter(&e);
+    emit_exits(j, &e);
+    j->load = emit_helper(&e, &helpers[HELPER_LOAD]);
+    j->store = emit_helper(&e, &helpers[HELPER_STORE]);
+    j->group = emit_helper(&e, &helpers[HELPER_GROUP]);
+    j->step = emit_helper(&e, &helpers[HELPER_STEP]);
+    memcpy(&j->enter, &enter, sizeof enter);
+    j->blocks.fixed_len = (size_t)(e.at - r->hot);
+    r->hot = e.at;
+}
+
+/* Finding code. */
+
+/* Makes hart and jump cache agree with the current fetch bank and mode. */
+static void sync_context(struct jit *j, struct hart *h)
+{
+    const struct tlb_bank *b = h->fetch_bank;
+    struct jump_cache *c = &j->jumps[h->id * TLB_BANKS + b->index];
+
+    if (c->fetch_gen != b->fetch_gen || c->drops != j->blocks.drops || c->gen == 0) {
+        c->fetch_gen = b->fetch_gen;
+        c->drops = j->blocks.drops;
+        if (++c->gen == SALT_GENS) {
+            memset(c->slots, 0, sizeof c->slots);
+            c->gen = 1; /* generation 0 would make empty slots valid */
+        }
+    }
+    h->jumps = c->slots;
+    j->mode = mode_of(h);
+    h->jump_salt = (uint64_t)c->gen << SALT_SHIFT ^ j->mode;
+}
+
+/* Host address of the page that h->pc is in. NULL: not RAM; negative in *err: an exception is recorded. */
+static const uint8_t *fetch_page(struct jit *j, struct hart *h, int *err)
+{
+    const struct tlb_slot *s = &h->fetch_bank->x[(h->pc >> PAGE_SHIFT) & (TLB_FETCH_SLOTS - 1)];
+    struct mmu_target t;
+
+    *err = 0;
+    if (s->tag == (h->pc & PAGE_MASK))
+        return (const uint8_t *)(uintptr_t)(s->tag + s->addend);
+    *err = mmu_fetch(h, h->pc, &t);
+    if (*err || !ram_contains(j->ram, t.pa, 1))
+        return NULL;
+    return ram_at(j->ram, t.pa & PAGE_MASK);
+}
+
+static uint64_t pa_of(const struct jit *j, const uint8_t *page, uint64_t pc)
+{
+    return RAM_BASE + (uint64_t)(page - j->ram->host) + (pc & ~PAGE_MASK);
+}
+
+static bool is_hot(struct jit *j, uint64_t pa)
+{
+    uint8_t *heat = &j->heat[(pa >> 1) * 0x9e3779b97f4a7c15ull >> 48];
+
+    if (*heat >= j->heat_min)
+        return true;
+    ++*heat;
+    return false;
+}
+
+/* The block for h->pc, whose page is at `page`; NULL while it is cold. */
+static struct block *block_at(struct jit *j, const struct hart *h, const uint8_t *page, bool single)
+{
+    struct block_key key = {pa_of(j, page, h->pc), h->priv, (uint8_t)fp_mode(h), single};
+    struct block *b = blocks_find(&j->blocks, &key);
+
+    if (b || !is_hot(j, key.pa))
+        return b;
+    return translate(j, &key, page);
+}
+
+static void remember_jump(struct hart *h, const struct block *b)
+{
+    struct jump_slot *slots = h->jumps, *s = &slots[(h->pc >> 1) & (JUMP_SLOTS - 1)];
+
+    s->tag = h->pc ^ h->jump_salt;
+    s->code = b->code;
+}
+
+/* Runs. */
+
+/* Interprets the basic block at h->pc, or `steps` instructions if that is not 0. */
+static enum engine_exit interpret(struct jit *j, struct hart *h, const uint8_t *page, uint64_t steps)
+{
+    if (!steps)
+        steps = page ? translate_scan(page, (unsigned)(h->pc & ~PAGE_MASK)) : 1;
+    j->stats.cold_steps += steps;
+    return interp_run_steps(j->interp, h, steps);
+}
+
+/* One round: until translated code needs the engine. */
+static enum engine_exit round_trip(struct jit *j, struct hart *h, struct link **link)
+{
+    int err;
+    const uint8_t *page = fetch_page(j, h, &err);
+    struct block *b = NULL;
+    struct jit_exit x;
+
+    if (err) {
+        hart_trap(h);
+        h->left--;
+        *link = NULL;
+        return ENGINE_BUDGET;
+    }
+    if (page)
+        b = block_at(j, h, page, *link && (*link)->single);
+    if (!b) {
+        *link = NULL;
+        return interpret(j, h, page, 0);
+    }
+    sync_context(j, h);
+    if (*link) {
+        blocks_connect(*link, b);
+        j->stats.links++;
+    } else {
+        remember_jump(h, b);
+        j->stats.lookups++;
+    }
+    h->code_page = h->pc & PAGE_MASK;
+    j->stats.entries++;
+    x = j->enter(h, b->code);
+    *link = x.reason == EXIT_LINK ? x.link : NULL;
+    if (x.reason == EXIT_BUDGET) {
+        j->stats.budget_exits++;
+        if (h->left > 0)
+            return interpret(j, h, NULL, (uint64_t)h->left);
+    }
+    if (x.reason == EXIT_STEP && h->left > 0)
+        return interpret(j, h, NULL, 1);
+    return ENGINE_BUDGET;
+}
+
+static enum engine_exit jit_run(void *engine, struct hart *h)
+{
+    struct jit *j = engine;
+    struct link *link = NULL;
+
+    if (j->off)
+        return interp_engine.run(j->interp, h);
+    h->translator = j;
+    for (;;) {
+        enum engine_exit rc;
+        if (h->yield || h->wait != HART_RUNS)
+            return ENGINE_YIELD;
+        if (h->left <= 0)
+            return ENGINE_BUDGET;
+        if (h->irq_ready && hart_interrupt(h))
+            link = NULL;
+        h->code_dirty = false;
+        rc = round_trip(j, h, &link);
+        if (rc == ENGINE_FAULT)
+            return rc;
+    }
+}
+
+/* Life. */
+
+static void *map(size_t size)
+{
+    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    return p == MAP_FAILED ? NULL : p;
+}
+
+#define JUMPS_BYTES (HART_MAX * TLB_BANKS * sizeof(struct jump_cache))
+
+static void jit_destroy(void *engine)
+{
+    struct jit *j = engine;
+
+    if (j->interp)
+        interp_engine.destroy(j->interp);
+    blocks_destroy(&j->blocks);
+    if (j->jumps)
+        munmap(j->jumps, JUMPS_BYTES);
+    free(j->heat);
+    free(j->tr);
+    free(j);
+}
+
+static int create_cache(struct jit *j)
+{
+    int rc = blocks_create(&j->blocks, j->mmu);
+
+    if (rc)
+        return rc;
+    j->jumps = map(JUMPS_BYTES);
+    j->heat = calloc(1, HEAT_SLOTS);
+    j->tr = calloc(1, sizeof *j->tr);
+    if (!j->jumps || !j->heat || !j->tr)
+        return -ENOMEM;
+    emit_fixed(j);
+    return 0;
+}
+
+static int jit_create(void **engine, struct mmu *mmu, int no_cache)
+{
+    struct jit *j = calloc(1, sizeof *j);
+    int rc;
+
+    if (!j)
+        return -ENOMEM;
+    j->mmu = mmu;
+    j->ram = mmu_ram(mmu);
+    j->off = no_cache;
+    j->heat_min = HEAT_DEFAULT;
+    rc = interp_engine.create(&j->interp, mmu, no_cache);
+    if (!rc && !no_cache)
+        rc = create_cache(j);
+    if (rc)
+        jit_destroy(j);
+    else
+        *engine = j;
+    return rc;
+}
+
+void jit_set_heat(void *engine, unsigned entries)
+{
+    struct jit *j = engine;
+
+    j->heat_min = entries;
+}
+
+static void jit_invalidate(void *engine, uint64_t pa, uint64_t len)
+{
+    struct jit *j = engine;
+
+    interp_engine.invalidate(j->interp, pa, len);
+    if (!j->off)
+        blocks_invalidate(&j->blocks, pa, len);
+}
+
+static void jit_flush(void *engine)
+{
+    struct jit *j = engine;
+
+    interp_engine.flush(j->interp);
+    if (!j->off)
+        blocks_flush(&j->blocks);
+}
+
+const struct engine jit_engine = {
+    .name = "jit",
+    .create = jit_create,
+    .destroy = jit_destroy,
+    .run = jit_run,
+    .invalidate = jit_invalidate,
+    .flush = jit_flush,
+};

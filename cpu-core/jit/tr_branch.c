@@ -1,0 +1,92 @@
+/* Translation of branches and jumps. */
+#include "cpu-core/jit/translate.h"
+
+static void compare(struct tr *t, const struct insn *in)
+{
+    if (in->rs2 == 0 && pinned(in->rs1)) {
+        emit_op(&t->e, X_TEST | OPC_W, target_pin[in->rs1], gx(in->rs1));
+        return;
+    }
+    if (in->rs2 == 0 && in->rs1) {
+        emit_alu_const(&t->e, ALU_CMP, gx(in->rs1), 0);
+        return;
+    }
+    emit_alu(&t->e, ALU_CMP, tr_use(t, in->rs1, RAX), gx(in->rs2));
+}
+
+static enum x64_cond condition(unsigned op)
+{
+    switch (op) {
+    case INSN_BEQ:
+        return CC_E;
+    case INSN_BNE:
+        return CC_NE;
+    case INSN_BLT:
+        return CC_L;
+    case INSN_BGE:
+        return CC_GE;
+    case INSN_BLTU:
+        return CC_B;
+    default:
+        return CC_AE;
+    }
+}
+
+bool tr_branch(struct tr *t, const struct insn *in)
+{
+    const struct tr_insn *ti = &t->seq[t->i];
+    enum x64_cond cc = condition(in->op);
+    int32_t target = ti->offset + in->imm;
+    uint8_t *over;
+
+    compare(t, in);
+    if (ti->falls) {
+        struct stub *s = tr_stub(t, STUB_EXIT);
+        s->target = target;
+        stub_from(s, emit_jcc(&t->e, cc));
+        return true;
+    }
+    if (tr_is_head(t, target)) {
+        emit_bind(emit_jcc(&t->e, cc), t->head);
+    } else {
+        over = emit_jcc(&t->e, cc ^ 1);
+        tr_goto(t, &t->e, target);
+        emit_bind(over, t->e.at);
+    }
+    tr_goto(t, &t->e, ti->offset + in->len);
+    return true;
+}
+
+/* rd = the address after this instruction, computed in rcx if it lives in memory. */
+static void set_link(struct tr *t, const struct insn *in)
+{
+    unsigned d;
+
+    if (!in->rd)
+        return;
+    d = tr_dest(in->rd, RCX);
+    emit_load(&t->e, d, rm_mem(REG_HART, HART(code_page)));
+    emit_alu_const(&t->e, ALU_ADD, rm_reg(d), t->seq[t->i].offset + in->len);
+    tr_set(t, in->rd, d);
+}
+
+bool tr_jump(struct tr *t, const struct insn *in)
+{
+    if (in->op == INSN_JAL) {
+        set_link(t, in);
+        if (!t->seq[t->i].falls)
+            tr_goto(t, &t->e, t->seq[t->i].offset + in->imm);
+        return true;
+    }
+    if (pinned(in->rs1) && in->imm) {
+        emit_lea(&t->e, RAX, rm_mem(target_pin[in->rs1], in->imm));
+    } else {
+        emit_load(&t->e, RAX, gx(in->rs1));
+        if (in->imm)
+            emit_alu_const(&t->e, ALU_ADD, rm_reg(RAX), in->imm);
+    }
+    emit_alu_const(&t->e, ALU_AND, rm_reg(RAX), -2);
+    set_link(t, in);
+    tr_goto_address(t, &t->e);
+    return true;
+}

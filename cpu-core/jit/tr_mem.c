@@ -1,0 +1,282 @@
+/* Translation of integer loads and stores: the inline hit of a translation bank, and groups of accesses that
+ * share one. */
+#include "cpu-core/jit/translate.h"
+
+#define SLOT_SHIFT    4 /* log2 of the size of a slot */
+#define GROUP_SPAN    512
+#define GROUP_MEMBERS 2u
+
+_Static_assert(sizeof(struct tlb_slot) == 1 << SLOT_SHIFT, "slots are indexed by a shift");
+
+static bool is_load(const struct insn *in)
+{
+    return in->op < ISA_BASE_COUNT &&
+           (isa_table[in->op].cls == ISA_CLASS_LOAD || isa_table[in->op].cls == ISA_CLASS_FLOAD);
+}
+
+static bool is_store(const struct insn *in)
+{
+    return in->op < ISA_BASE_COUNT &&
+           (isa_table[in->op].cls == ISA_CLASS_STORE || isa_table[in->op].cls == ISA_CLASS_FSTORE);
+}
+
+/* Whether rdx survives the instruction's translation and `base` keeps its value. */
+static bool ends_group(const struct insn *in, unsigned base)
+{
+    if (in->op >= ISA_BASE_COUNT)
+        return true;
+    switch (isa_table[in->op].cls) {
+    case ISA_CLASS_MUL:
+        return in->rd == base || (in->op != INSN_MUL && in->op != INSN_MULW);
+    case ISA_CLASS_DIV:
+    case ISA_CLASS_AMO:
+    case ISA_CLASS_CBO:
+    case ISA_CLASS_CSR:
+    case ISA_CLASS_SYS:
+        return true;
+    case ISA_CLASS_STORE:
+    case ISA_CLASS_FSTORE:
+    case ISA_CLASS_FLOAD:
+    case ISA_CLASS_BRANCH:
+        return false;
+    default:
+        return in->rd == base;
+    }
+}
+
+struct span {
+    int32_t low, high; /* displacements of the first and last byte */
+    unsigned members;
+};
+
+/* The accesses off `base` of one kind from instruction `from` on, as far as they can be a group. */
+static struct span look_ahead(const struct tr *t, unsigned from, unsigned base, bool write)
+{
+    struct span s = {0};
+
+    for (unsigned k = from; k < t->n; k++) {
+        const struct insn *in = &t->seq[k].in;
+        if ((write ? is_store(in) : is_load(in)) && in->rs1 == base) {
+            int32_t low = in->imm, high = in->imm + isa_table[in->op].size - 1;
+            if (s.members && s.low < low)
+                low = s.low;
+            if (s.members && s.high > high)
+                high = s.high;
+            if (high - low >= GROUP_SPAN)
+                break;
+            s = (struct span){low, high, s.members + 1};
+        }
+        if (ends_group(in, base))
+            break;
+    }
+    return s;
+}
+
+/* dest = what turns guest addresses into host addresses, for the bytes low..high off `base`; jumps to the
+ * stub on a miss. Uses rax, rcx.
+ */
+static void check(struct tr *t, unsigned base, int32_t low, int32_t high, bool write, unsigned dest,
+                  struct stub *miss)
+{
+    struct emitter *e = &t->e;
+    int32_t table = write ? offsetof(struct tlb_bank, w) : offsetof(struct tlb_bank, r);
+    unsigned from = RAX;
+
+    if (!pinned(base)) {
+        emit_load(e, RAX, gx(base));
+        if (low)
+            emit_alu_const(e, ALU_ADD, rm_reg(RAX), low);
+    } else if (low) {
+        emit_lea(e, RAX, rm_mem(target_pin[base], low));
+    } else {
+        from = target_pin[base];
+    }
+    emit_vex_imm(e, V_RORX, RCX, 0, rm_reg(from), 1, PAGE_SHIFT - SLOT_SHIFT);
+    emit_alu_const32(e, ALU_AND, rm_reg(RCX), (TLB_SLOTS - 1) << SLOT_SHIFT);
+    if (from != RAX || (high != low && pinned(base)))
+        emit_lea(e, RAX, rm_mem(target_pin[base], high));
+    else if (high != low)
+        emit_alu_const(e, ALU_ADD, rm_reg(RAX), high - low);
+    emit_alu_const(e, ALU_AND, rm_reg(RAX), -(int32_t)PAGE_SIZE);
+    emit_alu(e, ALU_CMP, RAX, rm_sib(REG_BANK, RCX, 0, table + (int32_t)offsetof(struct tlb_slot, tag)));
+    stub_from(miss, emit_jcc(e, CC_NE));
+    emit_load(e, dest, rm_sib(REG_BANK, RCX, 0, table + (int32_t)offsetof(struct tlb_slot, addend)));
+}
+
+/* The operand for displacement `imm` off `base`, `addend` being the result of a check. */
+static struct rm operand(unsigned base, unsigned addend, int32_t imm)
+{
+    return pinned(base) ? rm_sib(target_pin[base], addend, 0, imm) : rm_mem(addend, imm);
+}
+
+static void finish_check(struct tr *t, unsigned base, unsigned addend)
+{
+    if (!pinned(base))
+        emit_alu(&t->e, ALU_ADD, addend, gx(base));
+}
+
+/* Opens a group, or adds a kind of access to the live one. */
+static void open_group(struct tr *t, unsigned base, bool write, const struct span *s)
+{
+    struct stub *miss = tr_stub(t, STUB_GROUP);
+
+    miss->low = (int16_t)s->low;
+    miss->high = (int16_t)s->high;
+    miss->back = t->e.at;
+    check(t, base, s->low, s->high, write, RDX, miss);
+    finish_check(t, base, RDX);
+    if (t->group_base != base) {
+        t->group_base = (uint8_t)base;
+        t->group_read = t->group_write = false;
+    }
+    if (write)
+        t->group_write = true;
+    else
+        t->group_read = true;
+    t->j->stats.groups++;
+}
+
+static bool in_group(struct tr *t, const struct insn *in, bool write)
+{
+    unsigned base = in->rs1;
+    struct span s;
+
+    if (t->key.single || base == 0)
+        return false;
+    if (t->group_base == base && (write ? t->group_write : t->group_read))
+        return true;
+    s = look_ahead(t, t->i, base, write);
+    if (s.members < GROUP_MEMBERS)
+        return false;
+    if (t->group_base && t->group_base != base &&
+        (look_ahead(t, t->i, t->group_base, false).members ||
+         look_ahead(t, t->i, t->group_base, true).members))
+        return false;
+    open_group(t, base, write, &s);
+    return true;
+}
+
+struct rm tr_access(struct tr *t, const struct insn *in, bool write, struct stub **miss)
+{
+    int32_t low = in->imm, high = in->imm + isa_table[in->op].size - 1;
+
+    *miss = NULL;
+    if (in_group(t, in, write)) {
+        t->j->stats.grouped++;
+        return operand(in->rs1, RDX, in->imm);
+    }
+    t->j->stats.ungrouped++;
+    *miss = tr_stub(t, write ? STUB_STORE : STUB_LOAD);
+    check(t, in->rs1, low, high, write, RCX, *miss);
+    finish_check(t, in->rs1, RCX);
+    return operand(in->rs1, RCX, in->imm);
+}
+
+static unsigned load_opcode(unsigned op)
+{
+    switch (op) {
+    case INSN_LB:
+        return X_MOVSX8 & ~(unsigned)OPC_BYTE_RM;
+    case INSN_LH:
+        return X_MOVSX16;
+    case INSN_LW:
+        return X_MOVSXD;
+    case INSN_LD:
+        return X_MOV_LOAD | OPC_W;
+    case INSN_LBU:
+        return X_MOVZX8 & ~(unsigned)OPC_BYTE_RM;
+    case INSN_LHU:
+        return X_MOVZX16;
+    default:
+        return X_MOV_LOAD;
+    }
+}
+
+bool tr_load(struct tr *t, const struct insn *in)
+{
+    struct stub *miss;
+    struct rm from = tr_access(t, in, false, &miss);
+    unsigned d = tr_dest(in->rd, RAX);
+
+    emit_op(&t->e, load_opcode(in->op), d, from);
+    tr_set(t, in->rd, d);
+    if (miss)
+        miss->back = t->e.at;
+    return true;
+}
+
+static unsigned store_opcode(unsigned size)
+{
+    return size == 1   ? X_MOV_STORE8
+           : size == 2 ? X_MOV_STORE16
+           : size == 4 ? X_MOV_STORE
+                       : X_MOV_STORE | OPC_W;
+}
+
+bool tr_store(struct tr *t, const struct insn *in)
+{
+    struct stub *miss;
+    struct rm to = tr_access(t, in, true, &miss);
+
+    emit_op(&t->e, store_opcode(isa_table[in->op].size), tr_use(t, in->rs2, RAX), to);
+    if (miss)
+        miss->back = t->e.at;
+    return true;
+}
+
+void tr_group_update(struct tr *t, const struct insn *in)
+{
+    if (t->group_base && ends_group(in, t->group_base))
+        t->group_base = 0;
+}
+
+/* rax = base + displacement, in cold code. */
+static void stub_address(struct tr *t, unsigned base, int32_t disp)
+{
+    emit_load(&t->cold, RAX, gx(base));
+    if (disp)
+        emit_alu_const(&t->cold, ALU_ADD, rm_reg(RAX), disp);
+}
+
+static void group_stub(struct tr *t, const struct stub *s, const struct insn *in)
+{
+    struct site site = tr_site(t, s->insn);
+    uint32_t range = (uint32_t)(in->imm - s->low) | (uint32_t)(s->high - s->low + 1) << 16;
+    struct link *l;
+
+    site.size = isa_table[in->op].size;
+    site.sext = is_store(in);
+    stub_address(t, in->rs1, s->low);
+    emit_const(&t->cold, RCX, site_pack(&site));
+    emit_const(&t->cold, RDX, range);
+    emit_call_run(&t->cold, t->j->group);
+    emit_op(&t->cold, X_TEST, RAX, rm_reg(RAX));
+    emit_bind(emit_jcc(&t->cold, CC_NE), s->back);
+    emit_alu_const(&t->cold, ALU_ADD, rm_reg(REG_LEFT), site.refund);
+    l = blocks_link(&t->j->blocks, site.offset, true);
+    t->block.nlinks++;
+    emit_jmp_mem(&t->cold, rm_at(&l->code));
+    l->code = l->stub = t->cold.at + t->cold.run;
+    emit_op(&t->cold, X_LEA | OPC_W, RDX, rm_at(l));
+    emit_jmp_run(&t->cold, t->j->exit_link);
+}
+
+void tr_mem_stub(struct tr *t, struct stub *s)
+{
+    const struct insn *in = &t->seq[s->insn].in;
+    struct site site = tr_site(t, s->insn);
+
+    if (s->kind == STUB_GROUP) {
+        group_stub(t, s, in);
+        return;
+    }
+    site.size = isa_table[in->op].size;
+    site.sext = isa_table[in->op].flags & ISA_SEXT;
+    site.reg = s->kind == STUB_LOAD ? in->rd : in->rs2;
+    stub_address(t, in->rs1, in->imm);
+    emit_const(&t->cold, RCX, site_pack(&site));
+    emit_call_run(&t->cold, s->kind == STUB_LOAD ? t->j->load : t->j->store);
+    if (s->kind == STUB_LOAD && in->rd)
+        emit_store(&t->cold, gx(in->rd), RAX);
+    emit_jmp_to(&t->cold, s->back);
+}

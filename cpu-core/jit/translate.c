@@ -1,0 +1,332 @@
+/* The front of the translator: which instructions make a block, and its frame of head, body, stubs. Knows the
+ * instruction classes by their functions only. */
+#include "cpu-core/jit/translate.h"
+
+#include <time.h>
+
+static uint32_t fetch(const uint8_t *page, unsigned offset)
+{
+    uint32_t bits = 0;
+
+    memcpy(&bits, page + offset, 2);
+    if (isa_length(bits) == 4 && offset + 4 <= PAGE_SIZE)
+        memcpy(&bits, page + offset, 4);
+    return bits;
+}
+
+static bool crosses(uint32_t bits, unsigned offset)
+{
+    return isa_length(bits) == 4 && offset + 4 > PAGE_SIZE;
+}
+
+unsigned translate_scan(const uint8_t *page, unsigned offset)
+{
+    struct insn in;
+
+    for (unsigned n = 1; n < BLOCK_INSNS; n++) {
+        uint32_t bits = offset < PAGE_SIZE ? fetch(page, offset) : 0;
+        if (offset >= PAGE_SIZE || crosses(bits, offset) || isa_decode(bits, &in) != 0 ||
+            isa_table[in.op].flags & ISA_END)
+            return n;
+        offset += in.len;
+    }
+    return BLOCK_INSNS;
+}
+
+static bool visited(const struct tr *t, int32_t offset)
+{
+    for (unsigned i = 0; i < t->n; i++)
+        if (t->seq[i].offset == offset)
+            return true;
+    return false;
+}
+
+/* Whether the block goes on after a control transfer, and where. */
+static bool follow(struct tr *t, struct tr_insn *ti, int32_t *offset, unsigned *exits)
+{
+    const struct insn *in = &ti->in;
+    int32_t target = *offset + in->imm;
+
+    switch (isa_table[in->op].cls) {
+    case ISA_CLASS_BRANCH:
+        if (in->imm < 0 || ++*exits > SIDE_EXITS)
+            return false;
+        ti->falls = true;
+        *offset += in->len;
+        return true;
+    case ISA_CLASS_JUMP:
+        if (in->op != INSN_JAL || target < 0 || target >= (int32_t)PAGE_SIZE || visited(t, target))
+            return false;
+        *offset = target;
+        ti->falls = true;
+        return true;
+    case ISA_CLASS_SYS:
+        if (in->op == INSN_SFENCE_VMA || in->op == INSN_SINVAL_VMA || in->op == INSN_SFENCE_W_INVAL ||
+            in->op == INSN_SFENCE_INVAL_IR) {
+            *offset += in->len;
+            return true;
+        }
+        return false;
+    case ISA_CLASS_HINT:
+        if (in->op == INSN_PAUSE)
+            return false;
+        *offset += in->len;
+        return true;
+    default:
+        *offset += in->len;
+        return true;
+    }
+}
+
+/* Decodes the block from the key's address. */
+static void collect(struct tr *t, const uint8_t *page)
+{
+    int32_t offset = (int32_t)(t->key.pa & ~PAGE_MASK);
+    unsigned exits = 0;
+
+    t->end = END_NONE;
+    while (t->n < BLOCK_INSNS) {
+        struct tr_insn *ti = &t->seq[t->n];
+        uint32_t bits;
+        if (offset >= (int32_t)PAGE_SIZE || (t->n && visited(t, offset)))
+            break;
+        bits = fetch(page, (unsigned)offset);
+        if (crosses(bits, (unsigned)offset)) {
+            t->page_end = true;
+            break;
+        }
+        *ti = (struct tr_insn){.offset = (uint16_t)offset};
+        t->block.granules |= 1ull << (offset >> GRANULE_SHIFT) |
+                             1ull << ((offset + (int)isa_length(bits) - 1) >> GRANULE_SHIFT);
+        t->n++;
+        if (isa_decode(bits, &ti->in) != 0) {
+            ti->in = (struct insn){.bits = bits, .op = ISA_COUNT, .len = (uint8_t)isa_length(bits)};
+            return;
+        }
+        if (!follow(t, ti, &offset, &exits))
+            return;
+    }
+    t->end = offset;
+}
+
+unsigned tr_use(struct tr *t, unsigned r, unsigned scratch)
+{
+    if (pinned(r))
+        return target_pin[r];
+    if (r == 0)
+        emit_const(&t->e, scratch, 0);
+    else
+        emit_load(&t->e, scratch, gx(r));
+    return scratch;
+}
+
+unsigned tr_dest(unsigned r, unsigned scratch)
+{
+    return pinned(r) ? target_pin[r] : scratch;
+}
+
+void tr_set(struct tr *t, unsigned r, unsigned host)
+{
+    if (r)
+        emit_store(&t->e, gx(r), host);
+}
+
+struct stub *tr_stub(struct tr *t, enum stub_kind kind)
+{
+    struct stub *s = &t->stubs[t->nstubs++];
+
+    *s = (struct stub){.kind = (uint8_t)kind, .insn = (uint8_t)t->i};
+    return s;
+}
+
+struct site tr_site(const struct tr *t, unsigned i)
+{
+    return (struct site){
+        .offset = t->seq[i].offset, .len = t->seq[i].in.len, .refund = (uint8_t)(t->n - i), .size = 1};
+}
+
+/* Jumps through the link to the block at `offset`; its stub follows in the cold code. */
+static void goto_link(struct tr *t, struct emitter *e, uint16_t offset, bool single)
+{
+    struct link *l = blocks_link(&t->j->blocks, offset, single);
+
+    t->block.nlinks++;
+    emit_jmp_mem(e, rm_at(&l->code));
+    l->stub = t->cold.at + t->cold.run;
+    l->code = l->stub;
+    emit_op(&t->cold, X_LEA | OPC_W, RDX, rm_at(l));
+    emit_jmp_run(&t->cold, t->j->exit_link);
+}
+
+void tr_goto_address(struct tr *t, struct emitter *e)
+{
+    uint8_t *miss;
+    int32_t disp;
+
+    /* ecx = bits 1 to 14 of the address, times the size of a slot */
+    emit_vex_imm(e, V_RORX, RCX, 0, rm_reg(RAX), 1, 29);
+    emit_alu_const32(e, ALU_AND, rm_reg(RCX), (int32_t)(JUMP_SLOTS - 1) << 4);
+    emit_alu(e, ALU_ADD, RCX, rm_mem(REG_HART, HART(jumps)));
+    emit_load(e, RDX, rm_mem(REG_HART, HART(jump_salt)));
+    emit_alu(e, ALU_XOR, RDX, rm_reg(RAX));
+    emit_alu(e, ALU_CMP, RDX, rm_mem(RCX, offsetof(struct jump_slot, tag)));
+    miss = emit_jcc(e, CC_NE);
+    emit_alu_const(e, ALU_AND, rm_reg(RAX), -(int32_t)PAGE_SIZE);
+    emit_store(e, rm_mem(REG_HART, HART(code_page)), RAX);
+    emit_jmp_mem(e, rm_mem(RCX, offsetof(struct jump_slot, code)));
+    disp = (int32_t)((intptr_t)t->j->exit_lookup - ((intptr_t)miss + 4 + e->run));
+    memcpy(miss, &disp, sizeof disp);
+}
+
+void tr_goto(struct tr *t, struct emitter *e, int32_t target)
+{
+    if (tr_is_head(t, target)) {
+        emit_jmp_to(e, t->head);
+    } else if (target >= 0 && target < (int32_t)PAGE_SIZE) {
+        goto_link(t, e, (uint16_t)target, false);
+    } else {
+        emit_load(e, RAX, rm_mem(REG_HART, HART(code_page)));
+        emit_alu_const(e, ALU_ADD, rm_reg(RAX), target);
+        tr_goto_address(t, e);
+    }
+}
+
+void tr_step(struct tr *t)
+{
+    struct site s = tr_site(t, t->i);
+
+    emit_const(&t->e, RCX, site_pack(&s));
+    emit_call_run(&t->e, t->j->step);
+}
+
+static bool translate_insn(struct tr *t, const struct insn *in)
+{
+    if (in->op >= ISA_BASE_COUNT)
+        return false;
+    switch (isa_table[in->op].cls) {
+    case ISA_CLASS_ALU:
+    case ISA_CLASS_MUL:
+    case ISA_CLASS_DIV:
+        return tr_int(t, in);
+    case ISA_CLASS_LOAD:
+        return tr_load(t, in);
+    case ISA_CLASS_STORE:
+        return tr_store(t, in);
+    case ISA_CLASS_BRANCH:
+        return tr_branch(t, in);
+    case ISA_CLASS_JUMP:
+        return tr_jump(t, in);
+    case ISA_CLASS_FENCE:
+        return true;
+    case ISA_CLASS_HINT:
+        return in->op != INSN_PAUSE;
+    default:
+        return false;
+    }
+}
+
+/* Binds the jumps to the cold code being emitted. */
+static void bind_stub(struct tr *t, const struct stub *s)
+{
+    for (unsigned i = 0; i < s->njumps; i++)
+        emit_bind(s->jumps[i], t->cold.at);
+}
+
+static void emit_stub(struct tr *t, struct stub *s)
+{
+    unsigned refund = t->n - s->insn;
+
+    bind_stub(t, s);
+    switch (s->kind) {
+    case STUB_BUDGET:
+        emit_alu_const(&t->cold, ALU_ADD, rm_reg(REG_LEFT), (int32_t)t->n);
+        emit_const(&t->cold, RAX, t->seq[0].offset);
+        emit_const(&t->cold, RCX, EXIT_BUDGET);
+        emit_jmp_run(&t->cold, t->j->exit_at);
+        break;
+    case STUB_EXIT:
+        if (refund > 1)
+            emit_alu_const(&t->cold, ALU_ADD, rm_reg(REG_LEFT), (int32_t)refund - 1);
+        tr_goto(t, &t->cold, s->target);
+        break;
+    default:
+        tr_mem_stub(t, s);
+        break;
+    }
+}
+
+static void emit_end(struct tr *t)
+{
+    if (t->page_end) {
+        emit_const(&t->e, RAX, t->end);
+        emit_const(&t->e, RCX, EXIT_STEP);
+        emit_jmp_run(&t->e, t->j->exit_at);
+    } else if (t->end != END_NONE) {
+        tr_goto(t, &t->e, t->end);
+    } else {
+        const struct tr_insn *last = &t->seq[t->n - 1];
+        unsigned cls = last->in.op < ISA_BASE_COUNT ? isa_table[last->in.op].cls : ISA_CLASS_SYS;
+        if (cls == ISA_CLASS_BRANCH || cls == ISA_CLASS_JUMP)
+            return;
+        emit_const(&t->e, RAX, last->offset + last->in.len);
+        emit_const(&t->e, RCX, EXIT_LOOKUP);
+        emit_jmp_run(&t->e, t->j->exit_at);
+    }
+}
+
+static void emit_block(struct tr *t)
+{
+    struct stub *s = tr_stub(t, STUB_BUDGET);
+
+    t->head = t->e.at;
+    if (t->n) {
+        emit_alu_const(&t->e, ALU_SUB, rm_reg(REG_LEFT), (int32_t)t->n);
+        stub_from(s, emit_jcc(&t->e, CC_L));
+    }
+    for (t->i = 0; t->i < t->n; t->i++) {
+        const struct insn *in = &t->seq[t->i].in;
+        if (!translate_insn(t, in))
+            tr_step(t);
+        tr_group_update(t, in);
+    }
+    emit_end(t);
+    for (unsigned i = 0; i < t->nstubs; i++)
+        emit_stub(t, &t->stubs[i]);
+}
+
+static uint64_t now_ns(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+struct block *translate(struct jit *j, const struct block_key *key, const uint8_t *page)
+{
+    struct tr *t = j->tr;
+    struct region *r = blocks_region(&j->blocks);
+    intptr_t run = j->blocks.code.run - j->blocks.code.write;
+    uint64_t begin = now_ns();
+
+    t->j = j;
+    t->key = *key;
+    t->block = (struct block){.key = *key};
+    t->e = (struct emitter){r->hot, run};
+    t->cold = (struct emitter){r->cold, run};
+    t->n = t->nstubs = 0;
+    t->page_end = false;
+    t->group_base = 0;
+    collect(t, page);
+    t->block.insns = (uint16_t)t->n;
+    t->block.code = t->e.at + run;
+    emit_block(t);
+    t->block.code_len = (uint32_t)(t->e.at - r->hot);
+    t->block.cold_len = (uint32_t)(t->cold.at - r->cold);
+    r->hot = t->e.at;
+    r->cold = t->cold.at;
+    j->stats.blocks++;
+    j->stats.insns += t->n;
+    j->stats.translate_ns += now_ns() - begin;
+    return blocks_add(&j->blocks, &t->block);
+}

@@ -1,0 +1,105 @@
+/* State of a translation in progress, and the translation of each instruction class. Not for files that run
+ * code. */
+#pragma once
+
+#include "cpu-core/jit/internal.h"
+
+#define BLOCK_INSNS 64u /* at most; `refund` of a site has 7 bits */
+#define SIDE_EXITS  8u
+
+enum stub_kind {
+    STUB_LOAD,
+    STUB_STORE,
+    STUB_GROUP,
+    STUB_EXIT,
+    STUB_BUDGET,
+    STUB_STEP, /* the instruction goes through the interpreter */
+};
+
+/* Code out of line, emitted after the block. */
+struct stub {
+    uint8_t kind;
+    uint8_t insn; /* index */
+    uint8_t njumps;
+    uint8_t *jumps[4];   /* that come here */
+    const uint8_t *back; /* where to go on; STUB_GROUP: the check again */
+    int32_t target;      /* STUB_EXIT: offset from the page */
+    int16_t low, high;   /* STUB_GROUP: range of displacements, inclusive */
+};
+
+struct tr_insn {
+    struct insn in;
+    uint16_t offset;
+    bool falls; /* a conditional branch after which the block goes on */
+};
+
+struct tr {
+    struct jit *j;
+    struct emitter e;
+    struct emitter cold;
+    struct block_key key;
+    struct block block;
+    struct tr_insn seq[BLOCK_INSNS];
+    unsigned n, i;
+    int32_t end;   /* offset where the block goes on after its last instruction, or END_… */
+    bool page_end; /* … with an instruction that crosses the page */
+    uint8_t *head;
+
+    struct stub stubs[BLOCK_INSNS * 2 + 4];
+    unsigned nstubs;
+
+    /* The live access group: rdx is the addend (base pinned) or the host address of the base. */
+    uint8_t group_base; /* 0: none */
+    bool group_read, group_write;
+};
+
+#define END_NONE INT32_MIN /* the last instruction leaves */
+
+static inline struct rm gx(unsigned r)
+{
+    return target_pin[r] != REG_NONE ? rm_reg(target_pin[r]) : rm_mem(REG_HART, HART_X(r));
+}
+static inline bool pinned(unsigned r)
+{
+    return target_pin[r] != REG_NONE;
+}
+
+/* Whether the block itself begins at an offset from the page. One without groups is left as soon as possible.
+ */
+static inline bool tr_is_head(const struct tr *t, int32_t target)
+{
+    return t->n && target == t->seq[0].offset && !t->key.single;
+}
+
+/* Host register that holds guest register `r`: its own, or `scratch` after a load. */
+unsigned tr_use(struct tr *t, unsigned r, unsigned scratch);
+
+/* Host register to compute guest register `r` in, and its completion. */
+unsigned tr_dest(unsigned r, unsigned scratch);
+void tr_set(struct tr *t, unsigned r, unsigned host);
+
+struct stub *tr_stub(struct tr *t, enum stub_kind kind);
+static inline void stub_from(struct stub *s, uint8_t *jump)
+{
+    s->jumps[s->njumps++] = jump;
+}
+
+/* Goes on at `target` (offset from the page, may be outside) from emitter `e`. */
+void tr_goto(struct tr *t, struct emitter *e, int32_t target);
+void tr_goto_address(struct tr *t, struct emitter *e); /* at rax */
+void tr_step(struct tr *t);                            /* the instruction through the interpreter, in line */
+
+/* The classes. False: not translated, goes through the interpreter. */
+bool tr_int(struct tr *t, const struct insn *in);
+bool tr_load(struct tr *t, const struct insn *in);
+bool tr_store(struct tr *t, const struct insn *in);
+bool tr_branch(struct tr *t, const struct insn *in);
+bool tr_jump(struct tr *t, const struct insn *in);
+
+/* tr_mem.c: the operand of a load or store after its check; *miss is its stub, NULL in a group. */
+struct rm tr_access(struct tr *t, const struct insn *in, bool write, struct stub **miss);
+
+/* Stubs of accesses, and what an instruction leaves of the live group. */
+void tr_mem_stub(struct tr *t, struct stub *s);
+void tr_group_update(struct tr *t, const struct insn *in);
+struct site tr_site(const struct tr *t, unsigned insn);
