@@ -127,8 +127,10 @@ struct hart {
 
     /* Derived from pmpcfg and pmpaddr, not guest-visible: the physical pages each entry matches, first > last for none. */
     uint64_t pmp_first[HART_PMP_ENTRIES], pmp_last[HART_PMP_ENTRIES];
-    uint8_t pmp_used;  /* entries beyond this index match nothing */
-    bool pmp_locked;   /* some entry binds M-mode */
+    uint64_t pmp_near_first, pmp_near_last; /* pages around the last one checked that share its deciding entry */
+    uint8_t pmp_near_cfg; /* configuration of that entry, 0 if no entry matches */
+    uint8_t pmp_used;     /* entries beyond this index match nothing */
+    bool pmp_locked;      /* some entry binds M-mode */
 
     /* Reservation of LR: physical address of the doubleword-aligned reservation set. Lost on SC, trap, hart switch, and on a
      * store by another hart or a device into the set. */
@@ -213,7 +215,7 @@ static inline void hart_fp_dirty(struct hart *h) { h->mstatus |= MSTATUS_FS; }
 
 /* PMP: access types as in pmpcfg bits (1 R, 2 W, 4 X). True if all bytes of the 4 KiB page of `pa` allow `access` at privilege `priv`
  * (grain is 4 KiB, so a page is uniform). */
-bool hart_pmp_allows(const struct hart *h, uint64_t pa, unsigned access, unsigned priv);
+bool hart_pmp_allows(struct hart *h, uint64_t pa, unsigned access, unsigned priv);
 
 /* The privilege of loads and stores: MPRV applied. */
 static inline unsigned hart_data_priv(const struct hart *h)

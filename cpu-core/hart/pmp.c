@@ -85,6 +85,8 @@ void pmp_derive(struct hart *h)
 {
     h->pmp_used = 0;
     h->pmp_locked = false;
+    h->pmp_near_first = 1; /* an empty interval */
+    h->pmp_near_last = 0;
     for (unsigned i = 0; i < HART_PMP_ENTRIES; i++) {
         entry_range(h, i, &h->pmp_first[i], &h->pmp_last[i]);
         if (h->pmp_first[i] > h->pmp_last[i])
@@ -94,15 +96,36 @@ void pmp_derive(struct hart *h)
     }
 }
 
-bool hart_pmp_allows(const struct hart *h, uint64_t pa, unsigned access, unsigned priv)
+/* Finds the lowest-numbered entry that matches the page, and how far around it that entry (or none) decides.
+ */
+static void find_near(struct hart *h, uint64_t page)
+{
+    uint64_t first = 0, last = UINT64_MAX;
+    h->pmp_near_cfg = 0;
+    for (unsigned i = 0; i < h->pmp_used; i++) {
+        if (h->pmp_first[i] > h->pmp_last[i])
+            continue;
+        if (page < h->pmp_first[i]) {
+            last = last < h->pmp_first[i] ? last : h->pmp_first[i] - 1;
+        } else if (page > h->pmp_last[i]) {
+            first = first > h->pmp_last[i] ? first : h->pmp_last[i] + 1;
+        } else {
+            first = first > h->pmp_first[i] ? first : h->pmp_first[i];
+            last = last < h->pmp_last[i] ? last : h->pmp_last[i];
+            h->pmp_near_cfg = h->pmpcfg[i];
+            break;
+        }
+    }
+    h->pmp_near_first = first;
+    h->pmp_near_last = last;
+}
+
+bool hart_pmp_allows(struct hart *h, uint64_t pa, unsigned access, unsigned priv)
 {
     if (priv == PRIV_M && !h->pmp_locked)
         return true;
     uint64_t page = pa >> PAGE_SHIFT;
-    for (unsigned i = 0; i < h->pmp_used; i++) {
-        if (page < h->pmp_first[i] || page > h->pmp_last[i])
-            continue;
-        return (priv == PRIV_M && !(h->pmpcfg[i] & CFG_L)) || (h->pmpcfg[i] & access) == access;
-    }
-    return priv == PRIV_M;
+    if (page < h->pmp_near_first || page > h->pmp_near_last)
+        find_near(h, page);
+    return (h->pmp_near_cfg & access) == access || (priv == PRIV_M && !(h->pmp_near_cfg & CFG_L));
 }

@@ -58,6 +58,28 @@ int mmu_fetch(struct hart *h, uint64_t va, struct mmu_target *t)
     return err;
 }
 
+/* Constant sizes become single moves. */
+static inline void write_bytes(uint8_t *p, const void *bytes, unsigned size)
+{
+    switch (size) {
+    case 1:
+        memcpy(p, bytes, 1);
+        break;
+    case 2:
+        memcpy(p, bytes, 2);
+        break;
+    case 4:
+        memcpy(p, bytes, 4);
+        break;
+    case 8:
+        memcpy(p, bytes, 8);
+        break;
+    default:
+        memcpy(p, bytes, size);
+        break;
+    }
+}
+
 void store_untracked(struct mmu *m, struct hart *h, uint64_t pa, const void *bytes, unsigned len)
 {
     uint64_t page = ram_page(pa);
@@ -65,7 +87,7 @@ void store_untracked(struct mmu *m, struct hart *h, uint64_t pa, const void *byt
     bool code = attr & PAGE_HELD && memcmp(host, bytes, len);
     if (!(attr & PAGE_DIRTY))
         ram_mark_dirty(m->ram, page);
-    memcpy(host, bytes, len);
+    write_bytes(host, bytes, len);
     if (m->nharts > 1 || !h)
         hart_reservation_lost(m->harts, m->nharts, h, pa, len);
     if (!code)
@@ -83,10 +105,26 @@ void mmu_phys_store(struct mmu *m, struct hart *h, uint64_t pa, const void *byte
     store_untracked(m, h, pa, bytes, len);
 }
 
-static uint64_t read_bytes(const uint8_t *p, unsigned size)
+static inline uint64_t read_bytes(const uint8_t *p, unsigned size)
 {
     uint64_t v = 0;
-    memcpy(&v, p, size);
+    switch (size) {
+    case 1:
+        memcpy(&v, p, 1);
+        break;
+    case 2:
+        memcpy(&v, p, 2);
+        break;
+    case 4:
+        memcpy(&v, p, 4);
+        break;
+    case 8:
+        memcpy(&v, p, 8);
+        break;
+    default:
+        memcpy(&v, p, size);
+        break;
+    }
     return v;
 }
 
@@ -161,7 +199,7 @@ int mmu_store(struct hart *h, uint64_t va, unsigned size, uint64_t value)
 {
     uint8_t *host = mmu_hit_write(h, va, size);
     if (host) {
-        memcpy(host, &value, size);
+        write_bytes(host, &value, size);
         return 0;
     }
     if (crosses(va, size))
