@@ -63,8 +63,11 @@ void crossings_destroy(struct crossings *cs)
 {
     if (!cs)
         return;
-    for (unsigned i = 0; i < cs->nlinks; i++)
+    for (unsigned i = 0; i < cs->nlinks; i++) {
+        vclock_remove(cs->clock, &cs->links[i]->schedule_timer);
         link_destroy(cs->links[i]);
+    }
+    vclock_remove(cs->clock, &cs->due_timer);
     free(cs->copy);
     free(cs);
 }
