@@ -490,8 +490,7 @@ static void take_device(struct child *c, struct control_message *msg)
 
 static void said(struct machine *m, const struct child *c, const char *line)
 {
-    machine_notify(m, json_pack("{s:s, s:s, s:i, s:s%}", "event", "log", "role", c->role, "level", 0, "text",
-                                line, strlen(line)));
+    machine_notify(m, json_pack("{s:s, s:s, s:s}", "event", "stderr", "role", c->role, "text", line));
 }
 
 static void vcpu_said(struct child *c, const char *line)
