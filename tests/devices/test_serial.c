@@ -108,7 +108,8 @@ static void test_description(void **state)
         const Cleave__Describe *d = h.describe.body->describe;
         assert_int_equal(d->virtio_id, cases[i].virtio_id);
         assert_int_equal(d->closed, cases[i].closed);
-        assert_int_equal(d->inbound_merge, cases[i].virtio_id != 0); /* a byte stream: spread over small buffers */
+        assert_int_equal(d->inbound_merge,
+                         cases[i].virtio_id != 0); /* a byte stream: spread over small buffers */
         unsigned in = cases[i].virtio_id ? 0 : 1;
         assert_int_equal(d->queues[in]->kind, CHANNEL_INBOUND);
         assert_int_equal(d->queues[1 - in]->kind, CHANNEL_REQUESTS);
