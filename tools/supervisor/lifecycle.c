@@ -1,63 +1,82 @@
-/* The tables. Columns are events in the order of enum child_event. */
+/* The tables. The next state follows from the action, so a cell of the matrices is an action, in three
+ * letters. */
 #include "tools/supervisor/lifecycle.h"
 
-#define IGN(state)                                                                                           \
-    {                                                                                                        \
-        ACTION_IGNORE, CHILD_##state                                                                         \
-    }
-#define GO(action, state)                                                                                    \
-    {                                                                                                        \
-        ACTION_##action, CHILD_##state                                                                       \
-    }
-#define BAD                                                                                                  \
-    {                                                                                                        \
-        ACTION_VIOLATION, CHILD_DYING                                                                        \
-    }
-#define KILL                                                                                                 \
-    {                                                                                                        \
-        ACTION_KILL, CHILD_DYING                                                                             \
-    }
-#define DIED                                                                                                 \
-    {                                                                                                        \
-        ACTION_DIED, CHILD_ABSENT                                                                            \
-    }
+#include <stdint.h>
 
-/* clang-format off */
-static const struct child_transition device_table[CHILD_STATES][CHILD_EVENTS] = {
-/*                     SPAWNED                    HELLO                       DESCRIBED             ATTACHED            MAPPED               LINKED                SAID_READY          RUN                STOP                STOPPED                  FAILED FAULTED HUNG_UP OVERDUE EXITED */
-[CHILD_ABSENT]      = {GO(AWAIT_HELLO, STARTING), IGN(ABSENT),                IGN(ABSENT),          IGN(ABSENT),        IGN(ABSENT),         IGN(ABSENT),          IGN(ABSENT),        IGN(ABSENT),       IGN(ABSENT),        IGN(ABSENT),             IGN(ABSENT), IGN(ABSENT), IGN(ABSENT), IGN(ABSENT), IGN(ABSENT)},
-[CHILD_STARTING]    = {BAD,                       GO(CONFIGURE, CONFIGURING), BAD,                  IGN(STARTING),      BAD,                 IGN(STARTING),        BAD,                IGN(STARTING),     KILL,               BAD,                     KILL, KILL, KILL, KILL, DIED},
-[CHILD_CONFIGURING] = {BAD,                       BAD,                        GO(ATTACH, ATTACHING), IGN(CONFIGURING),  BAD,                 IGN(CONFIGURING),     BAD,                IGN(CONFIGURING),  KILL,               BAD,                     KILL, KILL, KILL, KILL, DIED},
-[CHILD_ATTACHING]   = {BAD,                       BAD,                        BAD,                  GO(MAP, MAPPING),   BAD,                 IGN(ATTACHING),       BAD,                IGN(ATTACHING),    KILL,               BAD,                     KILL, KILL, KILL, KILL, DIED},
-[CHILD_MAPPING]     = {BAD,                       BAD,                        BAD,                  IGN(MAPPING),       GO(LINK, LINKING),   IGN(MAPPING),         BAD,                IGN(MAPPING),      KILL,               BAD,                     KILL, KILL, KILL, KILL, DIED},
-[CHILD_LINKING]     = {BAD,                       BAD,                        BAD,                  IGN(LINKING),       BAD,                 GO(SETTLE, SETTLING), BAD,                IGN(LINKING),      KILL,               BAD,                     KILL, KILL, KILL, KILL, DIED},
-[CHILD_SETTLING]    = {BAD,                       BAD,                        BAD,                  IGN(SETTLING),      BAD,                 IGN(SETTLING),        GO(READY, READY),   IGN(SETTLING),     KILL,               BAD,                     KILL, KILL, KILL, KILL, DIED},
-[CHILD_READY]       = {BAD,                       BAD,                        BAD,                  IGN(READY),         BAD,                 IGN(READY),           BAD,                GO(RUN, RUNNING),  GO(STOP, STOPPING), BAD,                     KILL, KILL, KILL, IGN(READY), DIED},
-[CHILD_RUNNING]     = {BAD,                       BAD,                        BAD,                  IGN(RUNNING),       BAD,                 IGN(RUNNING),         BAD,                IGN(RUNNING),      GO(STOP, STOPPING), BAD,                     KILL, KILL, KILL, IGN(RUNNING), DIED},
-[CHILD_STOPPING]    = {BAD,                       BAD,                        BAD,                  IGN(STOPPING),      BAD,                 IGN(STOPPING),        BAD,                IGN(STOPPING),     IGN(STOPPING),      GO(AWAIT_END, STOPPING), KILL, KILL, IGN(STOPPING), KILL, GO(BURIED, ABSENT)},
-[CHILD_DYING]       = {BAD,                       IGN(DYING),                 IGN(DYING),           IGN(DYING),         IGN(DYING),          IGN(DYING),           IGN(DYING),         IGN(DYING),        IGN(DYING),         IGN(DYING),              IGN(DYING), IGN(DYING), IGN(DYING), GO(GIVE_UP, ABSENT), DIED},
+enum {
+    nop = ACTION_IGNORE,
+    hlo = ACTION_AWAIT_HELLO,
+    cfg = ACTION_CONFIGURE,
+    att = ACTION_ATTACH,
+    map = ACTION_MAP,
+    lnk = ACTION_LINK,
+    stl = ACTION_SETTLE,
+    rdy = ACTION_READY,
+    run = ACTION_RUN,
+    stp = ACTION_STOP,
+    end = ACTION_AWAIT_END,
+    kil = ACTION_KILL,
+    BAD = ACTION_VIOLATION,
+    giv = ACTION_GIVE_UP,
+    bur = ACTION_BURIED,
+    die = ACTION_DIED,
 };
 
-/* Attached and Linked are events of the device that they name; Exited is the vcpu's STOPPED. */
-static const struct child_transition vcpu_table[CHILD_STATES][CHILD_EVENTS] = {
-/*                     SPAWNED                    HELLO                       DESCRIBED ATTACHED MAPPED LINKED SAID_READY          RUN               STOP                STOPPED                  FAILED FAULTED HUNG_UP OVERDUE EXITED */
-[CHILD_ABSENT]      = {GO(AWAIT_HELLO, STARTING), IGN(ABSENT),                IGN(ABSENT), IGN(ABSENT), IGN(ABSENT), IGN(ABSENT), IGN(ABSENT), IGN(ABSENT),      IGN(ABSENT),        IGN(ABSENT),             IGN(ABSENT), IGN(ABSENT), IGN(ABSENT), IGN(ABSENT), IGN(ABSENT)},
-[CHILD_STARTING]    = {BAD,                       GO(CONFIGURE, CONFIGURING), BAD,      BAD,     BAD,   BAD,   BAD,                IGN(STARTING),    KILL,               BAD,                     KILL, KILL, KILL, KILL, DIED},
-[CHILD_CONFIGURING] = {BAD,                       BAD,                        BAD,      BAD,     BAD,   BAD,   GO(READY, READY),   IGN(CONFIGURING), KILL,               GO(AWAIT_END, STOPPING), KILL, KILL, KILL, KILL, DIED},
-[CHILD_ATTACHING]   = {BAD,                       BAD,                        BAD,      BAD,     BAD,   BAD,   BAD,                IGN(ATTACHING),   KILL,               BAD,                     KILL, KILL, KILL, KILL, DIED},
-[CHILD_MAPPING]     = {BAD,                       BAD,                        BAD,      BAD,     BAD,   BAD,   BAD,                IGN(MAPPING),     KILL,               BAD,                     KILL, KILL, KILL, KILL, DIED},
-[CHILD_LINKING]     = {BAD,                       BAD,                        BAD,      BAD,     BAD,   BAD,   BAD,                IGN(LINKING),     KILL,               BAD,                     KILL, KILL, KILL, KILL, DIED},
-[CHILD_SETTLING]    = {BAD,                       BAD,                        BAD,      BAD,     BAD,   BAD,   BAD,                IGN(SETTLING),    KILL,               BAD,                     KILL, KILL, KILL, KILL, DIED},
-[CHILD_READY]       = {BAD,                       BAD,                        BAD,      BAD,     BAD,   BAD,   BAD,                GO(RUN, RUNNING), GO(STOP, STOPPING), GO(AWAIT_END, STOPPING), KILL, KILL, KILL, IGN(READY), DIED},
-[CHILD_RUNNING]     = {BAD,                       BAD,                        BAD,      BAD,     BAD,   BAD,   BAD,                IGN(RUNNING),     GO(STOP, STOPPING), GO(AWAIT_END, STOPPING), KILL, KILL, KILL, IGN(RUNNING), DIED},
-[CHILD_STOPPING]    = {BAD,                       BAD,                        BAD,      BAD,     BAD,   BAD,   BAD,                IGN(STOPPING),    IGN(STOPPING),      GO(AWAIT_END, STOPPING), KILL, KILL, IGN(STOPPING), KILL, GO(BURIED, ABSENT)},
-[CHILD_DYING]       = {BAD,                       IGN(DYING),                 IGN(DYING), IGN(DYING), IGN(DYING), IGN(DYING), IGN(DYING), IGN(DYING),           IGN(DYING),         IGN(DYING),              IGN(DYING), IGN(DYING), IGN(DYING), GO(GIVE_UP, ABSENT), DIED},
+/* clang-format off */
+static const uint8_t device_table[CHILD_STATES][CHILD_EVENTS] = {
+/*                      spawned   descr.  mapped    ready     stop      failed    hung-up   exited
+ *                           hello   attached  linked    run     stopped   faulted   overdue     */
+[CHILD_ABSENT]      = { hlo, nop, nop, nop, nop, nop, nop, nop, nop, nop, nop, nop, nop, nop, nop },
+[CHILD_STARTING]    = { BAD, cfg, BAD, nop, BAD, nop, BAD, nop, kil, BAD, kil, kil, kil, kil, die },
+[CHILD_CONFIGURING] = { BAD, BAD, att, nop, BAD, nop, BAD, nop, kil, BAD, kil, kil, kil, kil, die },
+[CHILD_ATTACHING]   = { BAD, BAD, BAD, map, BAD, nop, BAD, nop, kil, BAD, kil, kil, kil, kil, die },
+[CHILD_MAPPING]     = { BAD, BAD, BAD, nop, lnk, nop, BAD, nop, kil, BAD, kil, kil, kil, kil, die },
+[CHILD_LINKING]     = { BAD, BAD, BAD, nop, BAD, stl, BAD, nop, kil, BAD, kil, kil, kil, kil, die },
+[CHILD_SETTLING]    = { BAD, BAD, BAD, nop, BAD, nop, rdy, nop, kil, BAD, kil, kil, kil, kil, die },
+[CHILD_READY]       = { BAD, BAD, BAD, nop, BAD, nop, BAD, run, stp, BAD, kil, kil, kil, nop, die },
+[CHILD_RUNNING]     = { BAD, BAD, BAD, nop, BAD, nop, BAD, nop, stp, BAD, kil, kil, kil, nop, die },
+[CHILD_STOPPING]    = { BAD, BAD, BAD, nop, BAD, nop, BAD, nop, nop, end, kil, kil, nop, kil, bur },
+[CHILD_DYING]       = { BAD, nop, nop, nop, nop, nop, nop, nop, nop, nop, nop, nop, nop, giv, die },
+};
+
+/* Attached and Linked are events of the device that they name; Exited is the vcpu's `stopped`. */
+static const uint8_t vcpu_table[CHILD_STATES][CHILD_EVENTS] = {
+/*                      spawned   descr.  mapped    ready     stop      failed    hung-up   exited
+ *                           hello   attached  linked    run     stopped   faulted   overdue     */
+[CHILD_ABSENT]      = { hlo, nop, nop, nop, nop, nop, nop, nop, nop, nop, nop, nop, nop, nop, nop },
+[CHILD_STARTING]    = { BAD, cfg, BAD, BAD, BAD, BAD, BAD, nop, kil, BAD, kil, kil, kil, kil, die },
+[CHILD_CONFIGURING] = { BAD, BAD, BAD, BAD, BAD, BAD, rdy, nop, kil, end, kil, kil, kil, kil, die },
+[CHILD_ATTACHING]   = { BAD, BAD, BAD, BAD, BAD, BAD, BAD, nop, kil, BAD, kil, kil, kil, kil, die },
+[CHILD_MAPPING]     = { BAD, BAD, BAD, BAD, BAD, BAD, BAD, nop, kil, BAD, kil, kil, kil, kil, die },
+[CHILD_LINKING]     = { BAD, BAD, BAD, BAD, BAD, BAD, BAD, nop, kil, BAD, kil, kil, kil, kil, die },
+[CHILD_SETTLING]    = { BAD, BAD, BAD, BAD, BAD, BAD, BAD, nop, kil, BAD, kil, kil, kil, kil, die },
+[CHILD_READY]       = { BAD, BAD, BAD, BAD, BAD, BAD, BAD, run, stp, end, kil, kil, kil, nop, die },
+[CHILD_RUNNING]     = { BAD, BAD, BAD, BAD, BAD, BAD, BAD, nop, stp, end, kil, kil, kil, nop, die },
+[CHILD_STOPPING]    = { BAD, BAD, BAD, BAD, BAD, BAD, BAD, nop, nop, end, kil, kil, nop, kil, bur },
+[CHILD_DYING]       = { BAD, nop, nop, nop, nop, nop, nop, nop, nop, nop, nop, nop, nop, giv, die },
 };
 /* clang-format on */
 
+/* Where an action leads; not for ACTION_IGNORE, which stays. */
+static const uint8_t destinations[] = {
+    [ACTION_AWAIT_HELLO] = CHILD_STARTING, [ACTION_CONFIGURE] = CHILD_CONFIGURING,
+    [ACTION_ATTACH] = CHILD_ATTACHING,     [ACTION_MAP] = CHILD_MAPPING,
+    [ACTION_LINK] = CHILD_LINKING,         [ACTION_SETTLE] = CHILD_SETTLING,
+    [ACTION_READY] = CHILD_READY,          [ACTION_RUN] = CHILD_RUNNING,
+    [ACTION_STOP] = CHILD_STOPPING,        [ACTION_AWAIT_END] = CHILD_STOPPING,
+    [ACTION_KILL] = CHILD_DYING,           [ACTION_VIOLATION] = CHILD_DYING,
+    [ACTION_GIVE_UP] = CHILD_ABSENT,       [ACTION_BURIED] = CHILD_ABSENT,
+    [ACTION_DIED] = CHILD_ABSENT,
+};
+
 struct child_transition lifecycle_next(enum child_kind kind, enum child_state state, enum child_event event)
 {
-    return kind == CHILD_VCPU ? vcpu_table[state][event] : device_table[state][event];
+    uint8_t action = kind == CHILD_VCPU ? vcpu_table[state][event] : device_table[state][event];
+    return (struct child_transition){
+        .action = (enum child_action)action,
+        .next = action == ACTION_IGNORE ? state : (enum child_state)destinations[action],
+    };
 }
 
 const char *lifecycle_state_name(enum child_state state)

@@ -86,6 +86,8 @@ static void show_event(const struct run *r, const json_t *e)
         message_failure(&f);
     } else if (strcmp(event, "log") == 0) {
         message_notice("%s: %s", string_member(e, "role"), string_member(e, "text"));
+    } else if (strcmp(event, "lost") == 0) {
+        message_notice("%lld messages were lost", (long long)json_integer_value(json_object_get(e, "count")));
     } else if (strcmp(event, "stderr") == 0) {
         message_detail("%s: %s", string_member(e, "role"), string_member(e, "text"));
     }

@@ -13,6 +13,7 @@
 #define SERVER_MAX_CLIENTS  64
 #define SERVER_MAX_REQUESTS 256
 #define ANSWER_DEADLINE_MS  5000
+#define OWNER_MAX_EVENTS    512
 
 struct client {
     struct client *next;
@@ -75,8 +76,12 @@ static void on_request_closed(uv_handle_t *handle)
     free(handle->data);
 }
 
+/* A reply that cannot be sent ends its client, and with it the client's requests: ending one twice is
+ * harmless. */
 static void end_request(struct request *r)
 {
+    if (uv_is_closing((uv_handle_t *)&r->deadline))
+        return;
     for (struct request **p = &r->server->requests; *p; p = &(*p)->next) {
         if (*p == r) {
             *p = r->next;
@@ -363,22 +368,38 @@ int server_open(struct server *s, uv_loop_t *loop, struct machine *m, int listen
     return add_client(s, owner_fd, true);
 }
 
+static void send_event(struct client *c, const json_t *event)
+{
+    char *text = json_dumps(event, JSON_COMPACT);
+    Cleave__Reply r = CLEAVE__REPLY__INIT;
+    r.json = text ? text : (char *)"{}";
+    r.more = true;
+    Cleave__Control body = CLEAVE__CONTROL__INIT;
+    body.body_case = CLEAVE__CONTROL__BODY_REPLY;
+    body.reply = &r;
+    peer_send(&c->peer, &body, NULL, 0);
+    free(text);
+}
+
+/* An owner that does not read (a stopped terminal) loses events, and is told how many. */
 static void observe_event(void *ctx, const json_t *event)
 {
     struct server *s = ctx;
-    char *text = json_dumps(event, JSON_COMPACT);
-    for (struct client *c = s->clients; c && text; c = c->next) {
+    for (struct client *c = s->clients; c; c = c->next) {
         if (!c->owner)
             continue;
-        Cleave__Reply r = CLEAVE__REPLY__INIT;
-        r.json = text;
-        r.more = true;
-        Cleave__Control body = CLEAVE__CONTROL__INIT;
-        body.body_case = CLEAVE__CONTROL__BODY_REPLY;
-        body.reply = &r;
-        peer_send(&c->peer, &body, NULL, 0);
+        if (c->peer.queued >= OWNER_MAX_EVENTS) {
+            s->lost++;
+            continue;
+        }
+        if (s->lost) {
+            json_t *lost = json_pack("{s:s, s:I}", "event", "lost", "count", (json_int_t)s->lost);
+            s->lost = 0;
+            send_event(c, lost);
+            json_decref(lost);
+        }
+        send_event(c, event);
     }
-    free(text);
 }
 
 static void observe_stats(void *ctx, uint64_t tag, const char *json)

@@ -17,6 +17,7 @@ struct server {
     unsigned nclients;
     struct request *requests;
     uint64_t last_tag;
+    uint64_t lost; /* events that the owner did not take */
     bool finished; /* the machine is gone, replies are on their way out */
 };
 
@@ -31,6 +32,5 @@ void server_finish(struct server *s);
 /* True when every client has what was sent to it. */
 bool server_is_drained(const struct server *s);
 
-/* Called by the server when the owner is gone. */
-struct supervisor;
+/* Called by the server when the owner is gone; the supervisor's. */
 void supervisor_owner_gone(struct server *s);
