@@ -379,9 +379,11 @@ void link_reset(struct link *l)
     if (l->reset_queue == CHANNEL_MAX_QUEUES)
         return;
     while (!reset_finished(l)) {
-        for (unsigned i = 0; i < cs->nlinks; i++)
-            poll_arrivals(cs->links[i]);
-        if (!reset_finished(l) && cs->host.wait(cs->host.arg) < 0)
+        crossings_waiting(cs, true);
+        poll_arrivals(l);
+        int err = reset_finished(l) ? 0 : cs->host.wait(cs->host.arg);
+        crossings_waiting(cs, false);
+        if (err < 0)
             return;
     }
     orphan_all(l);
