@@ -44,8 +44,10 @@ struct jit_exit {
 #define JIT_COUNTERS(X)                                                                                      \
     X(blocks)                                                                                                \
     X(insns)                                                                                                 \
-    X(translate_ns) X(entries) X(cold_steps) X(lookups) X(links) X(budget_exits) X(slow_loads)               \
-        X(slow_stores) X(group_misses) X(group_splits) X(steps) X(groups) X(grouped) X(ungrouped)
+    X(translate_ns)                                                                                          \
+    X(entries)                                                                                               \
+    X(cold_steps) X(lookups) X(links) X(budget_exits) X(slow_loads) X(slow_stores) X(group_misses)           \
+        X(group_splits) X(steps) X(groups) X(grouped) X(ungrouped)
 
 struct jit_stats {
 #define X(name) uint64_t name;

@@ -44,11 +44,6 @@ static bool ends_group(const struct insn *in, unsigned base)
     }
 }
 
-struct span {
-    int32_t low, high; /* displacements of the first and last byte */
-    unsigned members;
-};
-
 /* The accesses off `base` of one kind from instruction `from` on, as far as they can be a group. */
 static struct span look_ahead(const struct tr *t, unsigned from, unsigned base, bool write)
 {
@@ -119,31 +114,30 @@ static void finish_check(struct tr *t, unsigned base, unsigned addend)
 static void open_group(struct tr *t, unsigned base, bool write, const struct span *s)
 {
     struct stub *miss = tr_stub(t, STUB_GROUP);
+    struct span *other = write ? &t->group_read : &t->group_write;
 
     miss->low = (int16_t)s->low;
     miss->high = (int16_t)s->high;
     miss->back = t->e.at;
     check(t, base, s->low, s->high, write, RDX, miss);
     finish_check(t, base, RDX);
-    if (t->group_base != base) {
-        t->group_base = (uint8_t)base;
-        t->group_read = t->group_write = false;
-    }
-    if (write)
-        t->group_write = true;
-    else
-        t->group_read = true;
+    if (t->group_base != base || s->low > other->high || s->high < other->low)
+        *other = (struct span){0}; /* may be on another page */
+    t->group_base = (uint8_t)base;
+    *(write ? &t->group_write : &t->group_read) = *s;
     t->j->stats.groups++;
 }
 
 static bool in_group(struct tr *t, const struct insn *in, bool write)
 {
     unsigned base = in->rs1;
+    const struct span *live = write ? &t->group_write : &t->group_read;
     struct span s;
 
     if (t->key.single || base == 0)
         return false;
-    if (t->group_base == base && (write ? t->group_write : t->group_read))
+    if (t->group_base == base && live->members && in->imm >= live->low &&
+        in->imm + isa_table[in->op].size - 1 <= live->high)
         return true;
     s = look_ahead(t, t->i, base, write);
     if (s.members < GROUP_MEMBERS)

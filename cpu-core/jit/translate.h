@@ -27,6 +27,12 @@ struct stub {
     int16_t low, high;   /* STUB_GROUP: range of displacements, inclusive */
 };
 
+/* Displacements of the first and last byte of accesses off one base. */
+struct span {
+    int32_t low, high;
+    unsigned members;
+};
+
 struct tr_insn {
     struct insn in;
     uint16_t offset;
@@ -49,8 +55,8 @@ struct tr {
     unsigned nstubs;
 
     /* The live access group: rdx is the addend (base pinned) or the host address of the base. */
-    uint8_t group_base; /* 0: none */
-    bool group_read, group_write;
+    uint8_t group_base;                  /* 0: none */
+    struct span group_read, group_write; /* what was checked; no members: nothing */
 };
 
 #define END_NONE INT32_MIN /* the last instruction leaves */
