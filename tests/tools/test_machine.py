@@ -312,6 +312,17 @@ class Deaths(rig.Case):
         self.assertEqual(status, 125)
         self.assertIn('net.net0 died while it stopped: did not stop within 10 s', err)
 
+    def test_stalled_command(self):
+        machine = self.start('--bios', self.path('busy', rig.binary(rig.BUSY)), '--clock', 'virtual', '--hash-every', '1000',
+                             stderr=subprocess.DEVNULL)
+        machine.send_signal(signal.SIGSTOP)
+        before = json.loads(self.command('stats', 'vm', '--json')[1])['vcpu']['icount']
+        rig.wait_until(lambda: json.loads(self.command('stats', 'vm', '--json')[1])['vcpu']['icount'] > before + 5000000,
+                       'progress beside a stalled command')
+        self.assertEqual(self.command('stop', 'vm')[0], 0)
+        machine.send_signal(signal.SIGCONT)
+        self.assertEqual(machine.wait(timeout=rig.DEADLINE), 0)
+
     def test_both(self):
         machine = self.begin()
         supervisor = self.pid('supervisor')

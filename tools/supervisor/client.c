@@ -74,7 +74,7 @@ static int await(int fd, const char *machine, int timeout_ms, struct answer *a, 
     int got = client_receive(fd, a);
     if (got == 1)
         return 0;
-    if (got == 0 || got == -ECONNRESET)
+    if (got == 0)
         return failure_set(f, STATUS_NO_MACHINE, EPIPE, "machine '%s' has ended", machine);
     return failure_set(f, STATUS_FAILED, -got, "machine '%s': %s", machine, strerror(-got));
 }

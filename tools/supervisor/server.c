@@ -466,10 +466,10 @@ void server_finish(struct server *s)
     json_decref(result);
 }
 
-bool server_is_drained(const struct server *s)
+bool server_is_drained(const struct server *s, bool owner_only)
 {
     for (const struct client *c = s->clients; c; c = c->next) {
-        if (c->peer.first)
+        if (c->peer.first && (c->owner || !owner_only))
             return false;
     }
     return true;

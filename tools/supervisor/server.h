@@ -29,8 +29,8 @@ int server_open(struct server *s, uv_loop_t *loop, struct machine *m, int listen
 /* Sends the result to the owner and to whoever waits for the end. */
 void server_finish(struct server *s);
 
-/* True when every client has what was sent to it. */
-bool server_is_drained(const struct server *s);
+/* True when every client, or the owner alone, has what was sent to it, or is gone. */
+bool server_is_drained(const struct server *s, bool owner_only);
 
 /* Called by the server when the owner is gone; the supervisor's. */
 void supervisor_owner_gone(struct server *s);

@@ -10,7 +10,8 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-/* Time that the last replies have to reach clients that do not read. */
+/* Time that the last replies have to reach clients that do not read; the owner, perhaps suspended, has all it
+ * needs. */
 #define DRAIN_MS 2000
 
 static const int stop_signals[] = {SIGINT, SIGTERM, SIGHUP};
@@ -21,7 +22,7 @@ struct supervisor {
     struct server server;
     uv_signal_t signals[3];
     uv_timer_t drain;
-    bool drained;
+    bool drain_over;
 };
 
 static void on_signal(uv_signal_t *handle, int number)
@@ -42,14 +43,14 @@ void supervisor_owner_gone(struct server *server)
 static void on_drain_over(uv_timer_t *t)
 {
     struct supervisor *s = t->data;
-    s->drained = true;
+    s->drain_over = true;
 }
 
 static void drain(struct supervisor *s)
 {
     uv_timer_start(&s->drain, on_drain_over, DRAIN_MS, 0);
     server_finish(&s->server);
-    while (!s->drained && !server_is_drained(&s->server))
+    while (!server_is_drained(&s->server, s->drain_over))
         uv_run(&s->loop, UV_RUN_ONCE);
 }
 
