@@ -125,26 +125,25 @@ static bool hear(struct foreground *g)
     return over;
 }
 
-/* Stopped from outside: the terminal is the shell's meanwhile. */
-static void suspend(struct foreground *g)
-{
-    if (g->terminal)
-        terminal_restore();
-    raise(SIGSTOP);
-    if (g->terminal)
-        terminal_raw();
-}
-
+/* Job control: while stopped the terminal is the shell's, and again ours when continued in the foreground. */
 static bool take_signal(struct foreground *g, int fd)
 {
     struct signalfd_siginfo info;
     if (read(fd, &info, sizeof(info)) != sizeof(info))
         return false;
-    if (info.ssi_signo == SIGTSTP) {
-        suspend(g);
+    switch (info.ssi_signo) {
+    case SIGTSTP:
+        if (g->terminal)
+            terminal_restore();
+        raise(SIGSTOP);
         return false;
+    case SIGCONT:
+        if (g->terminal)
+            terminal_raw();
+        return false;
+    default:
+        return g->ops->quit(g, (int)info.ssi_signo);
     }
-    return g->ops->quit(g, (int)info.ssi_signo);
 }
 
 enum { POLL_SIGNALS, POLL_CONTROL, POLL_STREAM, POLL_STDIN, POLL_STDOUT, POLLS };
@@ -185,7 +184,7 @@ static bool turn(struct foreground *g, int signals)
 
 int foreground_run(struct foreground *g)
 {
-    static const int caught[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP};
+    static const int caught[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGCONT};
     sigset_t set, old;
     sigemptyset(&set);
     for (size_t i = 0; i < sizeof(caught) / sizeof(caught[0]); i++)
