@@ -70,7 +70,7 @@ static int take_image(struct control_message *msg, const char *name, struct imag
     return 0;
 }
 
-static const struct engine *const engines[] = {&interp_engine};
+static const struct engine *const engines[] = {&interp_engine, &jit_engine};
 
 static const struct engine *find_engine(const char *name)
 {
@@ -91,16 +91,20 @@ static int by_value(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
+/* What the machine borrows for the life of the process. */
+static struct {
+    struct images images;
+    uint64_t *hash_at;
+    char *append;
+} lent;
+
 /* Copies what outlives the message. */
 static int machine_config(const Cleave__Machine *mc, struct machine_config *cfg)
 {
-    uint64_t *at = calloc(mc->n_hash_at + 1, sizeof *at);
-    char *append = strdup(mc->append);
-    if (!at || !append) {
-        free(at);
-        free(append);
+    uint64_t *at = lent.hash_at = calloc(mc->n_hash_at + 1, sizeof *at);
+    char *append = lent.append = strdup(mc->append);
+    if (!at || !append)
         return -ENOMEM;
-    }
     for (size_t i = 0; i < mc->n_hash_at; i++)
         at[i] = mc->hash_at[i];
     qsort(at, mc->n_hash_at, sizeof *at, by_value);
@@ -127,18 +131,18 @@ static int create(int control, struct control_message *msg, struct machine **m)
 {
     struct machine_config cfg;
     const Cleave__Machine *mc = msg->body->machine;
-    static struct images images; /* for the life of the process */
+    struct images *images = &lent.images;
     char err[256] = "";
 
     int e = machine_config(mc, &cfg);
     if (e < 0)
         return fail(control, e, "cannot use engine '%s': %s", mc->engine, strerror(-e));
     struct board_config *b = &cfg.board;
-    if ((e = take_image(msg, "bios", &images, control, &b->bios, &b->bios_len)) < 0 ||
-        (e = take_image(msg, "kernel", &images, control, &b->kernel, &b->kernel_len)) < 0 ||
-        (e = take_image(msg, "initrd", &images, control, &b->initrd, &b->initrd_len)) < 0)
+    if ((e = take_image(msg, "bios", images, control, &b->bios, &b->bios_len)) < 0 ||
+        (e = take_image(msg, "kernel", images, control, &b->kernel, &b->kernel_len)) < 0 ||
+        (e = take_image(msg, "initrd", images, control, &b->initrd, &b->initrd_len)) < 0)
         return e;
-    cfg.images = &images;
+    cfg.images = images;
     struct machine_host host = {control, control_take_fd(msg, mc->fds, mc->n_fds, "doorbell")};
     e = machine_create(m, &cfg, &host, err, sizeof err);
     return e < 0 ? fail(control, e, "%s", err) : 0;
@@ -151,7 +155,8 @@ static int copy_identity(const Cleave__Describe *d, struct virtio_identity *id)
         return -EINVAL;
     id->device_id = d->virtio_id;
     id->features = d->features;
-    memcpy(id->config, d->config.data, d->config.len);
+    if (d->config.len)
+        memcpy(id->config, d->config.data, d->config.len);
     id->config_len = (uint32_t)d->config.len;
     id->selector_len = d->selector_len;
     id->selector_data = d->selector_data;
@@ -212,7 +217,8 @@ static int take_schedule(const struct control_message *msg, struct schedule *s, 
     if (!*list)
         return err ? err : -ENOMEM;
     for (size_t i = 0; i < s->n; i++)
-        (*list)[i] = (struct link_scheduled){s->list[i].ns, s->list[i].queue, s->list[i].data, s->list[i].len};
+        (*list)[i] =
+            (struct link_scheduled){s->list[i].ns, s->list[i].queue, s->list[i].data, s->list[i].len};
     return 0;
 }
 
