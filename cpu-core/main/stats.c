@@ -2,6 +2,7 @@
 #include "cpu-core/main/internal.h"
 
 #include <jansson.h>
+#include <stdio.h>
 
 static void put(json_t *o, const char *name, uint64_t v)
 {
@@ -15,6 +16,20 @@ static json_t *link_json(const struct link *l)
 #define X(name) put(o, #name, s->name);
     LINK_COUNTERS(X)
 #undef X
+    return o;
+}
+
+/* Why devices failed their drivers, by slot. */
+static json_t *virtio_errors(struct machine *m)
+{
+    json_t *o = json_object();
+    for (unsigned i = 0; i < m->cfg.board.slots; i++) {
+        const char *why = virtio_error(board_slot(m->board, i));
+        char slot[8];
+        snprintf(slot, sizeof slot, "%u", i);
+        if (why)
+            json_object_set_new(o, slot, json_string(why));
+    }
     return o;
 }
 
@@ -40,6 +55,7 @@ char *machine_stats(struct machine *m)
     for (unsigned i = 0; (l = crossings_at(m->crossings, i)); i++)
         json_object_set_new(links, link_id(l), link_json(l));
     json_object_set_new(o, "devices", links);
+    json_object_set_new(o, "virtio_errors", virtio_errors(m));
     char *text = json_dumps(o, JSON_COMPACT);
     json_decref(o);
     return text;
