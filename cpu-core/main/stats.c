@@ -25,7 +25,7 @@ static json_t *virtio_errors(struct machine *m)
     json_t *o = json_object();
     for (unsigned i = 0; i < m->cfg.board.slots; i++) {
         const char *why = virtio_error(board_slot(m->board, i));
-        char slot[8];
+        char slot[16];
         snprintf(slot, sizeof slot, "%u", i);
         if (why)
             json_object_set_new(o, slot, json_string(why));
