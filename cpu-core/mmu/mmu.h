@@ -101,7 +101,9 @@ int mmu_translate(struct hart *h, uint64_t va, unsigned size, enum mmu_access ac
 void mmu_set_rom(struct mmu *m, uint64_t base, uint8_t *host, uint64_t len);
 
 /* Fetches: the host address of the 2 bytes at `va` (RAM and ROM only: execution from MMIO is an instruction access fault) with the fetch
- * bank's help, and their physical address. Each page of an instruction is fetched when the instruction executes, in order. */
+ * bank's help, and their physical address. Each page of an instruction is fetched when the instruction executes, in order. The answer
+ * holds for the whole page while the engine runs this hart, until code_dirty is set or the privilege changes; what is kept longer holds
+ * while fetch_bank and its fetch_gen stay the same. */
 int mmu_fetch(struct hart *h, uint64_t va, struct mmu_target *t);
 
 /* Writes to RAM at a translated physical address within one page: the path of every store that missed, of AMO/SC/cbo.zero and the walker's

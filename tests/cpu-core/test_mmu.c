@@ -231,7 +231,7 @@ static void map_page(struct pair *p, unsigned hart, uint64_t va)
             to = below(p, RAM_PAGES);
         pte = ((RAM_BASE >> PAGE_SHIFT) + to) << PTE_PPN_SHIFT | PTE_V;
         if (last)
-            pte |= PTE_R | PTE_W | PTE_X | user | (next(p) & (PTE_A | PTE_D));
+            pte |= (one_in(p, 4) ? PTE_X : PTE_R | PTE_W | PTE_X) | user | (next(p) & (PTE_A | PTE_D));
         else if (one_in(p, 8))
             pte = (RAM_BASE >> PAGE_SHIFT) << PTE_PPN_SHIFT | PTE_V | PTE_R | PTE_W | PTE_X | user;
         for (unsigned i = 0; i < 2; i++)
@@ -516,7 +516,7 @@ static void op_context(struct pair *p, unsigned hart)
         break;
     case 3:
         next_state.mstatus &= ~MSTATUS_MXR;
-        next_state.mstatus |= one_in(p, 8) ? MSTATUS_MXR : 0;
+        next_state.mstatus |= one_in(p, 4) ? MSTATUS_MXR : 0;
         break;
     case 4:
         next_state.mstatus = (next_state.mstatus & ~MSTATUS_MPP) | (uint64_t)privs[below(p, sizeof privs)]
