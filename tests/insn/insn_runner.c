@@ -1,14 +1,14 @@
 /* Runs one program on the bare machine:
  *
- *   insn_runner [--engine interp|jit] [--heat N] [--no-tlb] [--lockstep] [--max-steps N] [--memory MIB]
- * [--trace] PROGRAM
+ *   insn_runner [--engine interp|jit] [--heat N] [--no-tlb] [--lockstep[=N]] [--max-steps N] [--memory MIB]
+ *               [--trace] PROGRAM
  *
  * A program ends by writing its `tohost` word (1 is success) or the test device. Exit status: 0 it succeeded,
  * 1 it failed (the number of the failing test is printed), 2 usage or unreadable file, 3 lockstep found a
  * difference, 5 no end after N steps.
  * --lockstep runs a second machine that interprets and caches nothing beside the first, and compares their
- * states after slices of random length. --trace prints every instruction. Code is translated
- * when it was entered N times, at once without --heat. */
+ * states after slices of random length, at most N (61) steps; 1 compares every step. --trace prints every
+ * instruction. Code is translated when it was entered N times, at once without --heat. */
 #include "cpu-core/isa/isa.h"
 #include "cpu-core/jit/jit.h"
 #include "tests/insn/bare.h"
@@ -21,7 +21,7 @@
 
 #define SLICE          20000u   /* steps between looks at tohost */
 #define LOCKSTEP_RAM   1000000u /* steps between comparisons of RAM */
-#define LOCKSTEP_MAX   61u      /* longest slice */
+#define LOCKSTEP_SLICE 61u      /* longest slice, unless said otherwise */
 #define DEFAULT_STEPS  100000000ull
 #define DEFAULT_MEMORY 128u
 #define STATUS_DIFFERS 3
@@ -30,8 +30,9 @@
 struct options {
     const char *program;
     const struct engine *engine;
-    bool no_tlb, lockstep, trace;
+    bool no_tlb, trace;
     uint64_t max_steps, memory, heat;
+    uint64_t lockstep; /* longest slice; 0: one machine only */
 };
 
 static void put_stdout(void *arg, uint8_t byte)
@@ -109,10 +110,10 @@ static int run(struct bare *b, const struct options *o, uint64_t tohost)
 }
 
 /* Pseudo-random slice lengths; the generator's seed is constant, so that a difference can be reproduced. */
-static uint64_t next_slice(uint64_t *state)
+static uint64_t next_slice(uint64_t *state, uint64_t longest)
 {
     *state = *state * 6364136223846793005ull + 1442695040888963407ull;
-    return 1 + (*state >> 33) % LOCKSTEP_MAX;
+    return 1 + (*state >> 33) % longest;
 }
 
 static int differ(const struct bare *a, uint64_t slice)
@@ -127,7 +128,7 @@ static int run_lockstep(struct bare *a, struct bare *b, const struct options *o,
     uint64_t random = 1, next_ram = LOCKSTEP_RAM, failed = 0, ignored;
 
     while (a->steps < o->max_steps) {
-        uint64_t slice = next_slice(&random);
+        uint64_t slice = next_slice(&random, o->lockstep);
         bool with_ram = a->steps >= next_ram;
         bare_run(a, slice);
         bare_run(b, slice);
@@ -146,9 +147,8 @@ static int run_lockstep(struct bare *a, struct bare *b, const struct options *o,
 
 static int usage(void)
 {
-    fputs("usage: insn_runner [--engine interp|jit] [--heat N] [--no-tlb] [--lockstep] [--max-steps N] "
-          "[--memory MIB] "
-          "[--trace] PROGRAM\n",
+    fputs("usage: insn_runner [--engine interp|jit] [--heat N] [--no-tlb] [--lockstep[=N]] [--max-steps N] "
+          "[--memory MIB] [--trace] PROGRAM\n",
           stderr);
     return 2;
 }
@@ -174,7 +174,7 @@ static bool parse_engine(const char *name, const struct engine **engine)
 static int parse(int argc, char **argv, struct options *o)
 {
     static const struct option table[] = {
-        {"no-tlb", no_argument, NULL, 'n'},       {"lockstep", no_argument, NULL, 'l'},
+        {"no-tlb", no_argument, NULL, 'n'},       {"lockstep", optional_argument, NULL, 'l'},
         {"trace", no_argument, NULL, 't'},        {"max-steps", required_argument, NULL, 'm'},
         {"memory", required_argument, NULL, 'M'}, {"engine", required_argument, NULL, 'e'},
         {"heat", required_argument, NULL, 'H'},   {0}};
@@ -184,8 +184,11 @@ static int parse(int argc, char **argv, struct options *o)
     while ((c = getopt_long(argc, argv, "", table, NULL)) != -1) {
         bool ok = c != '?';
         o->no_tlb |= c == 'n';
-        o->lockstep |= c == 'l';
         o->trace |= c == 't';
+        if (c == 'l') {
+            o->lockstep = LOCKSTEP_SLICE;
+            ok = !optarg || parse_number(optarg, &o->lockstep);
+        }
         if (c == 'm')
             ok = parse_number(optarg, &o->max_steps);
         if (c == 'M')
