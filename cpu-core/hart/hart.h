@@ -97,6 +97,7 @@ struct hart {
     void *jumps;
     uint64_t jump_salt;
     void *translator;
+    uint32_t f_loaded; /* f[] is in host registers */
 
     uint64_t f[32];
     uint32_t fflags; /* 5 bits */

@@ -10,7 +10,7 @@
 #define HELPERS_BYTES 4096u
 #define LINKS_BYTES   ((size_t)REGIONS * REGION_LINKS * sizeof(struct link))
 
-_Static_assert(HELPERS * sizeof(void *) <= HELPERS_BYTES, "links follow the pointers");
+_Static_assert(HELPERS * sizeof(void *) + CONSTANTS * 16 <= HELPERS_BYTES, "links follow the pointers");
 
 static void *reserve(size_t size)
 {
@@ -62,6 +62,7 @@ int blocks_create(struct blocks *t, struct mmu *mmu)
         return -ENOMEM;
     }
     t->helpers = (void **)(void *)t->code.data;
+    t->constants = (void *)(t->helpers + HELPERS);
     for (unsigned i = 0; i < REGIONS; i++) {
         t->regions[i].blocks = pool + (size_t)i * REGION_BLOCKS;
         t->regions[i].links =

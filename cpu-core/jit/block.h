@@ -20,7 +20,8 @@
 
 #define GRANULE_SHIFT 6 /* code is tracked by 64 bytes */
 
-#define HELPERS 64u
+#define HELPERS   64u
+#define CONSTANTS 64u
 
 /* What a block was translated under, beside its physical address. */
 enum fp_mode { FP_MODE_OFF, FP_MODE_ON, FP_MODE_SLOW /* the host has no such rounding mode */ };
@@ -64,8 +65,9 @@ struct region {
 
 struct blocks {
     struct mcode code;
-    void **helpers;   /* functions that code calls, in its reach: HELPERS of them */
-    size_t fixed_len; /* code at the start of the first region that stays */
+    void **helpers;           /* functions that code calls, in its reach: HELPERS of them */
+    uint64_t (*constants)[2]; /* for vector operations, likewise: CONSTANTS of them */
+    size_t fixed_len;         /* code at the start of the first region that stays */
     struct mmu *mmu;
     struct region regions[REGIONS];
     unsigned current;

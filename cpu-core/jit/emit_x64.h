@@ -77,6 +77,38 @@ static inline struct rm rm_at(const void *address)
 #define V_SHRX OPC(2, 3, 0xf7)
 #define V_RORX OPC(3, 3, 0xf0)
 
+/* Scalar floating point: `d` selects double precision. */
+#define F_PP(d)       ((d) ? 3u : 2u)
+#define F_ARITH(d, b) OPC(1, F_PP(d), b)
+#define F_ADD         0x58
+#define F_MUL         0x59
+#define F_SUB         0x5c
+#define F_MIN         0x5d
+#define F_DIV         0x5e
+#define F_MAX         0x5f
+#define F_SQRT        0x51
+#define F_LOAD(d)     OPC(1, F_PP(d), 0x10)
+#define F_STORE(d)    OPC(1, F_PP(d), 0x11)
+#define F_UCOMI(d)    OPC(1, (d) ? 1u : 0u, 0x2e)
+#define F_COMI(d)     OPC(1, (d) ? 1u : 0u, 0x2f)
+#define F_FROM_INT(d) OPC(1, F_PP(d), 0x2a)
+#define F_TO_INT(d)   OPC(1, F_PP(d), 0x2d)
+#define F_TRUNC(d)    OPC(1, F_PP(d), 0x2c)
+#define F_CONVERT(d)  OPC(1, F_PP(d), 0x5a) /* from precision `d` to the other */
+#define F_ROUND(d)    OPC(3, 1, (d) ? 0x0b : 0x0a)
+#define F_FMA(d, b)   (OPC(2, 1, b) | ((d) ? OPC_W : 0))
+#define F_MOVE        OPC(1, 1, 0x28)
+#define F_AND         OPC(1, 1, 0x54)
+#define F_ANDN        OPC(1, 1, 0x55)
+#define F_OR          OPC(1, 1, 0x56)
+#define F_XOR         OPC(1, 1, 0x57)
+#define F_ONES        OPC(1, 1, 0x76) /* of a register with itself */
+#define F_FROM_GPR    (OPC(1, 1, 0x6e) | OPC_W)
+#define F_TO_GPR      (OPC(1, 1, 0x7e) | OPC_W)
+#define F_FROM_GPR32  OPC(1, 1, 0x6e)
+#define F_TO_GPR32    OPC(1, 1, 0x7e)
+#define F_EXTRACT32   OPC(3, 1, 0x16)
+
 enum alu_op { ALU_ADD, ALU_OR, ALU_ADC, ALU_SBB, ALU_AND, ALU_SUB, ALU_XOR, ALU_CMP };
 enum shift_op { SHIFT_ROL, SHIFT_ROR, SHIFT_SHL = 4, SHIFT_SHR, SHIFT_SAR = 7 };
 

@@ -122,7 +122,9 @@ struct helper_result helper_step(struct hart *h, uint64_t unused, uint32_t packe
     exact(h, &s, left);
     next = h->pc + s.len;
     j->stats.steps++;
+    fp_leave(h);
     interp_run_steps(j->interp, h, 1);
+    fp_enter(h);
     if (h->pc == next && h->priv == priv && mode_of(h) == j->mode && h->wait == HART_RUNS &&
         undisturbed(h, left + s.refund - 1))
         return (struct helper_result){0, left};

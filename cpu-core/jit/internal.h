@@ -46,8 +46,10 @@ struct jit_exit {
     X(insns)                                                                                                 \
     X(translate_ns)                                                                                          \
     X(entries)                                                                                               \
-    X(cold_steps) X(lookups) X(links) X(budget_exits) X(slow_loads) X(slow_stores) X(group_misses)           \
-        X(group_splits) X(steps) X(groups) X(grouped) X(ungrouped)
+    X(cold_steps)                                                                                            \
+    X(lookups)                                                                                               \
+    X(links) X(budget_exits) X(slow_loads) X(slow_stores) X(group_misses) X(group_splits) X(steps) X(groups) \
+        X(grouped) X(ungrouped)
 
 struct jit_stats {
 #define X(name) uint64_t name;
@@ -76,6 +78,7 @@ struct jit {
     const uint8_t *exit_link;   /* rdx: the link */
     const uint8_t *exit_at;     /* eax: offset in the page, ecx: reason */
     const uint8_t *load, *store, *group, *step;
+    const uint8_t *load_fpins;
 
     struct tr *tr; /* of the translation in progress */
     struct jit_stats stats;
@@ -120,6 +123,19 @@ struct helper_result helper_load(struct hart *h, uint64_t va, uint32_t site, int
 struct helper_result helper_store(struct hart *h, uint64_t va, uint32_t site, int64_t left);
 struct helper_result helper_group(struct hart *h, uint64_t va, uint32_t site, int64_t left, uint32_t range);
 struct helper_result helper_step(struct hart *h, uint64_t unused, uint32_t site, int64_t left);
+
+/* Constants in reach of the code; the upper half is as the lower one unless it says otherwise. */
+enum constant {
+    CONST_SIGN64,
+    CONST_ABS64,
+    CONST_SIGN32, /* of the lowest 32 bits, others 0 */
+    CONST_ABS32,  /* its complement */
+    CONST_BOX,    /* bits 32 to 63, upper half 0 */
+};
+
+/* fpstate.c: MXCSR while the engine runs. */
+void fp_enter(const struct hart *h); /* from the hart: rounding mode; no flags */
+void fp_leave(struct hart *h);       /* to the hart: adds the flags */
 
 /* The part of the jump salt that says what code was translated under. */
 #define MODE_FP_ON   1ull

@@ -21,6 +21,29 @@ static void move_pins(struct emitter *e, bool load)
             emit_op(e, (load ? X_MOV_LOAD : X_MOV_STORE) | OPC_W, target_pin[r], rm_mem(REG_HART, HART_X(r)));
 }
 
+static void move_fpins(struct emitter *e, bool load)
+{
+    for (unsigned r = 0; r < 32; r++)
+        if (target_fpin[r] != REG_NONE)
+            emit_vex(e, load ? F_LOAD(true) : F_STORE(true), target_fpin[r], 0, rm_mem(REG_HART, HART_F(r)));
+}
+
+/* The same if they are loaded. */
+static void move_live_fpins(struct emitter *e, bool load)
+{
+    uint8_t *over;
+
+    emit_alu_const32(e, ALU_CMP, rm_mem(REG_HART, HART(f_loaded)), 0);
+    over = emit_jcc(e, CC_E);
+    move_fpins(e, load);
+    emit_bind(over, e->at);
+}
+
+static void forget_fpins(struct emitter *e)
+{
+    emit_op_imm(e, OPC(0, 0, 0xc7), 0, rm_mem(REG_HART, HART(f_loaded)), 4, 0);
+}
+
 static const uint8_t saved[] = {RBX, RBP, R12, R13, R14, R15};
 
 static void emit_enter(struct emitter *e)
@@ -61,6 +84,8 @@ static void emit_exits(struct jit *j, struct emitter *e)
     emit_store(e, rm_mem(REG_HART, HART(pc)), RAX);
     emit_store(e, rm_mem(REG_HART, HART(left)), REG_LEFT);
     move_pins(e, false);
+    move_live_fpins(e, false);
+    forget_fpins(e);
     emit_load(e, RAX, rm_reg(RCX));
     emit_return(e);
 }
@@ -75,6 +100,7 @@ static const uint8_t *emit_helper(struct emitter *e, void *const *function)
 
     emit_push(e, RDX);
     move_pins(e, false);
+    move_live_fpins(e, false);
     emit_lea(e, RDI, rm_mem(REG_HART, -HART_BIAS));
     emit_load(e, RSI, rm_reg(RAX));
     emit_load(e, R8, rm_reg(RDX));
@@ -86,9 +112,11 @@ static const uint8_t *emit_helper(struct emitter *e, void *const *function)
     emit_load(e, REG_LEFT, rm_reg(RDX));
     emit_load(e, REG_BANK, rm_mem(REG_HART, HART(bank)));
     move_pins(e, true);
+    move_live_fpins(e, true);
     emit_pop(e, RDX);
     emit_ret(e);
     emit_bind(leave, e->at);
+    forget_fpins(e);
     emit_alu_const(e, ALU_ADD, rm_reg(RSP), 16);
     emit_const(e, RAX, EXIT_LEFT);
     emit_return(e);
@@ -103,17 +131,28 @@ static void emit_fixed(struct jit *j)
     struct emitter e = {r->hot, j->blocks.code.run - j->blocks.code.write};
     const uint8_t *enter = e.at + e.run;
     void **helpers = j->blocks.helpers;
+    static const uint64_t constants[][2] = {
+        [CONST_SIGN64] = {1ull << 63, 1ull << 63}, [CONST_ABS64] = {~0ull >> 1, ~0ull >> 1},
+        [CONST_SIGN32] = {1ull << 31, 0},          [CONST_ABS32] = {~(1ull << 31), ~0ull},
+        [CONST_BOX] = {0xffffffff00000000ull, 0},
+    };
 
     helpers[HELPER_LOAD] = (void *)(uintptr_t)helper_load;
     helpers[HELPER_STORE] = (void *)(uintptr_t)helper_store;
     helpers[HELPER_GROUP] = (void *)(uintptr_t)helper_group;
     helpers[HELPER_STEP] = (void *)(uintptr_t)helper_step;
+    for (unsigned i = 0; i < sizeof constants / sizeof *constants; i++)
+        memcpy(j->blocks.constants[i], constants[i], sizeof constants[i]);
     emit_enter(&e);
     emit_exits(j, &e);
     j->load = emit_helper(&e, &helpers[HELPER_LOAD]);
     j->store = emit_helper(&e, &helpers[HELPER_STORE]);
     j->group = emit_helper(&e, &helpers[HELPER_GROUP]);
     j->step = emit_helper(&e, &helpers[HELPER_STEP]);
+    j->load_fpins = e.at + e.run;
+    move_fpins(&e, true);
+    emit_op_imm(&e, OPC(0, 0, 0xc7), 0, rm_mem(REG_HART, HART(f_loaded)), 4, 1);
+    emit_ret(&e);
     memcpy(&j->enter, &enter, sizeof enter);
     j->blocks.fixed_len = (size_t)(e.at - r->hot);
     r->hot = e.at;
@@ -194,10 +233,15 @@ static void remember_jump(struct hart *h, const struct block *b)
 /* Interprets the basic block at h->pc, or `steps` instructions if that is not 0. */
 static enum engine_exit interpret(struct jit *j, struct hart *h, const uint8_t *page, uint64_t steps)
 {
+    enum engine_exit rc;
+
     if (!steps)
         steps = page ? translate_scan(page, (unsigned)(h->pc & ~PAGE_MASK)) : 1;
     j->stats.cold_steps += steps;
-    return interp_run_steps(j->interp, h, steps);
+    fp_leave(h);
+    rc = interp_run_steps(j->interp, h, steps);
+    fp_enter(h);
+    return rc;
 }
 
 /* One round: until translated code needs the engine. */
@@ -250,19 +294,15 @@ static enum engine_exit jit_run(void *engine, struct hart *h)
     if (j->off)
         return interp_engine.run(j->interp, h);
     h->translator = j;
-    for (;;) {
-        enum engine_exit rc;
-        if (h->yield || h->wait != HART_RUNS)
-            return ENGINE_YIELD;
-        if (h->left <= 0)
-            return ENGINE_BUDGET;
+    fp_enter(h);
+    while (!h->yield && h->wait == HART_RUNS && h->left > 0) {
         if (h->irq_ready && hart_interrupt(h))
             link = NULL;
         h->code_dirty = false;
-        rc = round_trip(j, h, &link);
-        if (rc == ENGINE_FAULT)
-            return rc;
+        round_trip(j, h, &link);
     }
+    fp_leave(h);
+    return h->yield || h->wait != HART_RUNS ? ENGINE_YIELD : ENGINE_BUDGET;
 }
 
 /* Life. */

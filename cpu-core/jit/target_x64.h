@@ -54,6 +54,11 @@ enum x64_cond {
 #define REG_LEFT                                                                                             \
     R15 /* h->left less the instructions that the running block was charged for and has not executed */
 
+/* xmm0 to xmm2 are scratch. The others hold the registers of target_fpin[] while hart.f_loaded: blocks load
+ * them before their first floating-point instruction, calls and exits write them back. MXCSR has the guest's
+ * rounding mode, and collects its flags. */
+#define FSCRATCH 3u
+
 #define HART_BIAS 128
 
 #define HART(member) ((int32_t)offsetof(struct hart, member) - HART_BIAS)
@@ -65,5 +70,13 @@ static const uint8_t target_pin[32] = {
     REG_NONE, REG_NONE, RBX,      REG_NONE, REG_NONE, REG_NONE, REG_NONE, REG_NONE, /* sp */
     R12,      R13,      RDI,      RSI,      R8,       R9,       R10,      R11,      /* s0 s1 a0-a5 */
     REG_NONE, REG_NONE, REG_NONE, REG_NONE, REG_NONE, REG_NONE, REG_NONE, REG_NONE,
+    REG_NONE, REG_NONE, REG_NONE, REG_NONE, REG_NONE, REG_NONE, REG_NONE, REG_NONE,
+};
+
+/* Host vector register of a floating-point register: fa0-fa7, ft0-ft3, fs0. */
+static const uint8_t target_fpin[32] = {
+    11,       12,       13,       14,       REG_NONE, REG_NONE, REG_NONE, REG_NONE, /* ft0-ft3 */
+    15,       REG_NONE, 3,        4,        5,        6,        7,        8,        /* fs0 fa0-fa5 */
+    9,        10,       REG_NONE, REG_NONE, REG_NONE, REG_NONE, REG_NONE, REG_NONE, /* fa6 fa7 */
     REG_NONE, REG_NONE, REG_NONE, REG_NONE, REG_NONE, REG_NONE, REG_NONE, REG_NONE,
 };

@@ -267,10 +267,13 @@ void tr_mem_stub(struct tr *t, struct stub *s)
     site.size = isa_table[in->op].size;
     site.sext = isa_table[in->op].flags & ISA_SEXT;
     site.reg = s->kind == STUB_LOAD ? in->rd : in->rs2;
+    site.fp = isa_table[in->op].flags & ISA_FS;
     stub_address(t, in->rs1, in->imm);
     emit_const(&t->cold, RCX, site_pack(&site));
     emit_call_run(&t->cold, s->kind == STUB_LOAD ? t->j->load : t->j->store);
-    if (s->kind == STUB_LOAD && in->rd)
+    if (site.fp && s->kind == STUB_LOAD)
+        tr_fp_stub(t, s);
+    else if (s->kind == STUB_LOAD && in->rd)
         emit_store(&t->cold, gx(in->rd), RAX);
     emit_jmp_to(&t->cold, s->back);
 }

@@ -197,6 +197,8 @@ void tr_step(struct tr *t)
 
     emit_const(&t->e, RCX, site_pack(&s));
     emit_call_run(&t->e, t->j->step);
+    t->fp_dirty = false;
+    t->boxed = 0;
 }
 
 static bool translate_insn(struct tr *t, const struct insn *in)
@@ -216,6 +218,12 @@ static bool translate_insn(struct tr *t, const struct insn *in)
         return tr_branch(t, in);
     case ISA_CLASS_JUMP:
         return tr_jump(t, in);
+    case ISA_CLASS_FLOAD:
+        return t->key.fp != FP_MODE_OFF && tr_fload(t, in);
+    case ISA_CLASS_FSTORE:
+        return t->key.fp != FP_MODE_OFF && tr_fstore(t, in);
+    case ISA_CLASS_FP:
+        return t->key.fp != FP_MODE_OFF && tr_fp(t, in);
     case ISA_CLASS_FENCE:
         return true;
     case ISA_CLASS_HINT:
@@ -230,6 +238,22 @@ static void bind_stub(struct tr *t, const struct stub *s)
 {
     for (unsigned i = 0; i < s->njumps; i++)
         emit_bind(s->jumps[i], t->cold.at);
+}
+
+static void step_stub(struct tr *t, const struct stub *s)
+{
+    struct site site = tr_site(t, s->insn);
+
+    emit_const(&t->cold, RCX, site_pack(&site));
+    emit_call_run(&t->cold, t->j->step);
+    if (s->kind == STUB_STEP) {
+        emit_jmp_to(&t->cold, s->back);
+        return;
+    }
+    emit_alu_const(&t->cold, ALU_ADD, rm_reg(REG_LEFT), site.refund - 1);
+    emit_const(&t->cold, RAX, site.offset + site.len);
+    emit_const(&t->cold, RCX, EXIT_LOOKUP);
+    emit_jmp_run(&t->cold, t->j->exit_at);
 }
 
 static void emit_stub(struct tr *t, struct stub *s)
@@ -248,6 +272,10 @@ static void emit_stub(struct tr *t, struct stub *s)
         if (refund > 1)
             emit_alu_const(&t->cold, ALU_ADD, rm_reg(REG_LEFT), (int32_t)refund - 1);
         tr_goto(t, &t->cold, s->target);
+        break;
+    case STUB_STEP:
+    case STUB_STEP_EXIT:
+        step_stub(t, s);
         break;
     default:
         tr_mem_stub(t, s);
@@ -317,6 +345,8 @@ struct block *translate(struct jit *j, const struct block_key *key, const uint8_
     t->n = t->nstubs = 0;
     t->page_end = false;
     t->group_base = 0;
+    t->fp_loaded = t->fp_dirty = false;
+    t->boxed = 0;
     collect(t, page);
     t->block.insns = (uint16_t)t->n;
     t->block.code = t->e.at + run;

@@ -13,7 +13,8 @@ enum stub_kind {
     STUB_GROUP,
     STUB_EXIT,
     STUB_BUDGET,
-    STUB_STEP, /* the instruction goes through the interpreter */
+    STUB_STEP,      /* the instruction goes through the interpreter */
+    STUB_STEP_EXIT, /* and ends the block */
 };
 
 /* Code out of line, emitted after the block. */
@@ -51,11 +52,13 @@ struct tr {
     bool page_end; /* … with an instruction that crosses the page */
     uint8_t *head;
 
-    struct stub stubs[BLOCK_INSNS * 2 + 4];
+    struct stub stubs[BLOCK_INSNS * 4 + 4];
     unsigned nstubs;
 
     /* The live access group: rdx is the addend (base pinned) or the host address of the base. */
-    uint8_t group_base;                  /* 0: none */
+    bool fp_loaded, fp_dirty; /* in this block, up to here: registers are loaded, mstatus.FS is dirty */
+    uint32_t boxed;           /* floating-point registers that are known to hold single precision */
+    uint8_t group_base;       /* 0: none */
     struct span group_read, group_write; /* what was checked; no members: nothing */
 };
 
@@ -99,6 +102,10 @@ void tr_step(struct tr *t);                            /* the instruction throug
 bool tr_int(struct tr *t, const struct insn *in);
 bool tr_load(struct tr *t, const struct insn *in);
 bool tr_store(struct tr *t, const struct insn *in);
+bool tr_fload(struct tr *t, const struct insn *in);
+bool tr_fstore(struct tr *t, const struct insn *in);
+bool tr_fp(struct tr *t, const struct insn *in);
+void tr_fp_stub(struct tr *t, struct stub *s); /* a load's, after the call */
 bool tr_branch(struct tr *t, const struct insn *in);
 bool tr_jump(struct tr *t, const struct insn *in);
 
