@@ -16,16 +16,29 @@ static void exact(struct hart *h, const struct site *s, int64_t left)
     h->left = left + s->refund;
 }
 
-static struct helper_result leave(void)
+/* The instruction is complete. Goes on in translated code if that is known and nothing else is to be done. */
+static struct helper_result leave(struct hart *h)
 {
-    return (struct helper_result){0, -1};
+    struct jit *j = jit_of(h);
+    const struct jump_slot *slots, *s;
+
+    if (h->left <= 0 || h->irq_ready || h->yield || h->wait != HART_RUNS)
+        return (struct helper_result){0, -1};
+    h->code_dirty = false;
+    jit_sync_context(j, h);
+    slots = h->jumps;
+    s = &slots[(h->pc >> 1) & (JUMP_SLOTS - 1)];
+    if (s->tag != (h->pc ^ h->jump_salt))
+        return (struct helper_result){0, -1};
+    h->code_page = h->pc & PAGE_MASK;
+    return (struct helper_result){(uint64_t)(uintptr_t)s->code, -1};
 }
 
 static struct helper_result trap(struct hart *h)
 {
     hart_trap(h);
     h->left--;
-    return leave();
+    return leave(h);
 }
 
 /* The instruction retired: the block goes on unless something that it does not look at changed. */
@@ -38,7 +51,7 @@ static struct helper_result retire_and_leave(struct hart *h, const struct site *
 {
     h->pc += s->len;
     h->left--;
-    return leave();
+    return leave(h);
 }
 
 static uint64_t extend(const struct site *s, uint64_t v)
@@ -104,7 +117,7 @@ struct helper_result helper_group(struct hart *h, uint64_t va, uint32_t packed, 
         if (mmu_translate(h, first, s.size, write ? MMU_WRITE : MMU_READ, &t) < 0)
             return trap(h);
         if (!undisturbed(h, left + s.refund))
-            return leave();
+            return leave(h);
         if (write ? mmu_hit_write(h, va, len) : mmu_hit_read(h, va, len))
             return (struct helper_result){1, left};
     }
@@ -128,5 +141,94 @@ struct helper_result helper_step(struct hart *h, uint64_t unused, uint32_t packe
     if (h->pc == next && h->priv == priv && mode_of(h) == j->mode && h->wait == HART_RUNS &&
         undisturbed(h, left + s.refund - 1))
         return (struct helper_result){0, left};
-    return leave();
+    return leave(h);
+}
+
+/* Registers and memory apart, what a block was translated under is the same. */
+static bool same_context(struct hart *h, unsigned priv)
+{
+    return h->priv == priv && mode_of(h) == jit_of(h)->mode;
+}
+
+struct helper_result helper_csr(struct hart *h, uint64_t bits, uint32_t packed, int64_t left)
+{
+    struct site s = site_unpack(packed);
+    unsigned csr = (uint32_t)bits >> 20, rd = bits >> 7 & 31, rs1 = bits >> 15 & 31, op = bits >> 12 & 3,
+             priv = h->priv;
+    uint64_t operand = bits >> 14 & 1 ? rs1 : h->x[rs1], old;
+    bool is_fp = csr <= 3;
+    int rc;
+
+    exact(h, &s, left);
+    if (is_fp)
+        fp_leave(h);
+    rc = hart_csr(h, (uint32_t)bits, csr, op, operand, op != 1 || rd, op == 1 || rs1, &old);
+    if (is_fp)
+        fp_enter(h);
+    if (rc < 0)
+        return trap(h);
+    if (rd)
+        h->x[rd] = old;
+    if (same_context(h, priv) && undisturbed(h, left + s.refund))
+        return (struct helper_result){0, left};
+    return retire_and_leave(h, &s);
+}
+
+struct helper_result helper_ecall(struct hart *h, uint64_t bits, uint32_t packed, int64_t left)
+{
+    struct site s = site_unpack(packed);
+
+    exact(h, &s, left);
+    hart_raise(h, EXC_ECALL_U + h->priv, 0);
+    return trap(h);
+}
+
+static struct helper_result trap_return(struct hart *h, int rc)
+{
+    if (rc < 0)
+        return trap(h);
+    h->left--;
+    return leave(h);
+}
+
+struct helper_result helper_sret(struct hart *h, uint64_t bits, uint32_t packed, int64_t left)
+{
+    struct site s = site_unpack(packed);
+
+    exact(h, &s, left);
+    return trap_return(h, hart_sret(h, (uint32_t)bits));
+}
+
+struct helper_result helper_mret(struct hart *h, uint64_t bits, uint32_t packed, int64_t left)
+{
+    struct site s = site_unpack(packed);
+
+    exact(h, &s, left);
+    return trap_return(h, hart_mret(h, (uint32_t)bits));
+}
+
+struct helper_result helper_cbo_zero(struct hart *h, uint64_t bits, uint32_t packed, int64_t left)
+{
+    static const uint8_t zeros[64];
+    struct site s = site_unpack(packed);
+    uint64_t va = h->x[bits >> 15 & 31] & ~63ull;
+    uint8_t *host;
+    struct mmu_target t;
+
+    exact(h, &s, left);
+    if (hart_cbo_check(h, (uint32_t)bits, 4) < 0)
+        return trap(h);
+    host = mmu_hit_write(h, va, sizeof zeros);
+    if (host) {
+        memset(host, 0, sizeof zeros);
+        return (struct helper_result){0, left};
+    }
+    if (mmu_translate(h, va, sizeof zeros, MMU_WRITE, &t) < 0)
+        return trap(h);
+    if (!t.host) {
+        hart_raise(h, EXC_STORE_ACCESS, va);
+        return trap(h);
+    }
+    mmu_phys_store(h->mmu, h, t.pa, zeros, sizeof zeros);
+    return undisturbed(h, left + s.refund) ? (struct helper_result){0, left} : retire_and_leave(h, &s);
 }

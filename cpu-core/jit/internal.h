@@ -48,7 +48,8 @@ struct jit_exit {
     X(entries)                                                                                               \
     X(cold_steps)                                                                                            \
     X(lookups)                                                                                               \
-    X(links) X(budget_exits) X(slow_loads) X(slow_stores) X(group_misses) X(group_splits) X(steps) X(groups) \
+    X(links)                                                                                                 \
+    X(budget_exits) X(slow_loads) X(slow_stores) X(group_misses) X(group_splits) X(steps) X(groups)          \
         X(grouped) X(ungrouped)
 
 struct jit_stats {
@@ -78,6 +79,7 @@ struct jit {
     const uint8_t *exit_link;   /* rdx: the link */
     const uint8_t *exit_at;     /* eax: offset in the page, ecx: reason */
     const uint8_t *load, *store, *group, *step;
+    const uint8_t *csr, *ecall, *sret, *mret, *cbo_zero;
     const uint8_t *load_fpins;
 
     struct tr *tr; /* of the translation in progress */
@@ -115,7 +117,8 @@ static inline struct site site_unpack(uint32_t v)
 /* What a helper returns to translated code. */
 struct helper_result {
     uint64_t value;
-    int64_t left; /* REG_LEFT to go on with, negative: leave by EXIT_LEFT, the hart's state is complete */
+    int64_t left; /* REG_LEFT to go on with; negative: the block ends, the hart's state is complete, and
+                   * `value` is the code to go on in, or 0 to leave by EXIT_LEFT */
 };
 
 /* helpers.c */
@@ -123,6 +126,15 @@ struct helper_result helper_load(struct hart *h, uint64_t va, uint32_t site, int
 struct helper_result helper_store(struct hart *h, uint64_t va, uint32_t site, int64_t left);
 struct helper_result helper_group(struct hart *h, uint64_t va, uint32_t site, int64_t left, uint32_t range);
 struct helper_result helper_step(struct hart *h, uint64_t unused, uint32_t site, int64_t left);
+
+struct helper_result helper_csr(struct hart *h, uint64_t bits, uint32_t site, int64_t left);
+struct helper_result helper_ecall(struct hart *h, uint64_t bits, uint32_t site, int64_t left);
+struct helper_result helper_sret(struct hart *h, uint64_t bits, uint32_t site, int64_t left);
+struct helper_result helper_mret(struct hart *h, uint64_t bits, uint32_t site, int64_t left);
+struct helper_result helper_cbo_zero(struct hart *h, uint64_t bits, uint32_t site, int64_t left);
+
+/* runtime.c: makes hart and jump cache agree with the current fetch bank and mode. */
+void jit_sync_context(struct jit *j, struct hart *h);
 
 /* Constants in reach of the code; the upper half is as the lower one unless it says otherwise. */
 enum constant {

@@ -96,7 +96,7 @@ static void emit_exits(struct jit *j, struct emitter *e)
 static const uint8_t *emit_helper(struct emitter *e, void *const *function)
 {
     const uint8_t *begin = e->at + e->run;
-    uint8_t *leave;
+    uint8_t *leave, *out;
 
     emit_push(e, RDX);
     move_pins(e, false);
@@ -117,13 +117,19 @@ static const uint8_t *emit_helper(struct emitter *e, void *const *function)
     emit_ret(e);
     emit_bind(leave, e->at);
     forget_fpins(e);
+    emit_op(e, X_TEST | OPC_W, RAX, rm_reg(RAX));
+    out = emit_jcc8(e, CC_E);
+    emit_load(e, REG_LEFT, rm_mem(REG_HART, HART(left)));
+    emit_load(e, REG_BANK, rm_mem(REG_HART, HART(bank)));
+    move_pins(e, true);
+    emit_alu_const(e, ALU_ADD, rm_reg(RSP), 16);
+    emit_op(e, OPC(0, 0, 0xff), 4, rm_reg(RAX));
+    emit_bind8(out, e->at);
     emit_alu_const(e, ALU_ADD, rm_reg(RSP), 16);
     emit_const(e, RAX, EXIT_LEFT);
     emit_return(e);
     return begin;
 }
-
-enum helper { HELPER_LOAD, HELPER_STORE, HELPER_GROUP, HELPER_STEP };
 
 static void emit_fixed(struct jit *j)
 {
@@ -137,18 +143,25 @@ static void emit_fixed(struct jit *j)
         [CONST_BOX] = {0xffffffff00000000ull, 0},
     };
 
-    helpers[HELPER_LOAD] = (void *)(uintptr_t)helper_load;
-    helpers[HELPER_STORE] = (void *)(uintptr_t)helper_store;
-    helpers[HELPER_GROUP] = (void *)(uintptr_t)helper_group;
-    helpers[HELPER_STEP] = (void *)(uintptr_t)helper_step;
+    const struct {
+        const uint8_t **entry;
+        void *function;
+    } calls[] = {
+        {&j->load, (void *)(uintptr_t)helper_load},         {&j->store, (void *)(uintptr_t)helper_store},
+        {&j->group, (void *)(uintptr_t)helper_group},       {&j->step, (void *)(uintptr_t)helper_step},
+        {&j->csr, (void *)(uintptr_t)helper_csr},           {&j->ecall, (void *)(uintptr_t)helper_ecall},
+        {&j->sret, (void *)(uintptr_t)helper_sret},         {&j->mret, (void *)(uintptr_t)helper_mret},
+        {&j->cbo_zero, (void *)(uintptr_t)helper_cbo_zero},
+    };
+
     for (unsigned i = 0; i < sizeof constants / sizeof *constants; i++)
         memcpy(j->blocks.constants[i], constants[i], sizeof constants[i]);
     emit_enter(&e);
     emit_exits(j, &e);
-    j->load = emit_helper(&e, &helpers[HELPER_LOAD]);
-    j->store = emit_helper(&e, &helpers[HELPER_STORE]);
-    j->group = emit_helper(&e, &helpers[HELPER_GROUP]);
-    j->step = emit_helper(&e, &helpers[HELPER_STEP]);
+    for (unsigned i = 0; i < sizeof calls / sizeof *calls; i++) {
+        helpers[i] = calls[i].function;
+        *calls[i].entry = emit_helper(&e, &helpers[i]);
+    }
     j->load_fpins = e.at + e.run;
     move_fpins(&e, true);
     emit_op_imm(&e, OPC(0, 0, 0xc7), 0, rm_mem(REG_HART, HART(f_loaded)), 4, 1);
@@ -160,8 +173,7 @@ static void emit_fixed(struct jit *j)
 
 /* Finding code. */
 
-/* Makes hart and jump cache agree with the current fetch bank and mode. */
-static void sync_context(struct jit *j, struct hart *h)
+void jit_sync_context(struct jit *j, struct hart *h)
 {
     const struct tlb_bank *b = h->fetch_bank;
     struct jump_cache *c = &j->jumps[h->id * TLB_BANKS + b->index];
@@ -264,7 +276,7 @@ static enum engine_exit round_trip(struct jit *j, struct hart *h, struct link **
         *link = NULL;
         return interpret(j, h, page, 0);
     }
-    sync_context(j, h);
+    jit_sync_context(j, h);
     if (*link) {
         blocks_connect(*link, b);
         j->stats.links++;

@@ -67,11 +67,8 @@ static struct span look_ahead(const struct tr *t, unsigned from, unsigned base, 
     return s;
 }
 
-/* dest = what turns guest addresses into host addresses, for the bytes low..high off `base`; jumps to the
- * stub on a miss. Uses rax, rcx.
- */
-static void check(struct tr *t, unsigned base, int32_t low, int32_t high, bool write, unsigned dest,
-                  struct stub *miss)
+void tr_check(struct tr *t, unsigned base, int32_t low, int32_t high, bool write, unsigned dest,
+              struct stub *miss)
 {
     struct emitter *e = &t->e;
     int32_t table = write ? offsetof(struct tlb_bank, w) : offsetof(struct tlb_bank, r);
@@ -119,7 +116,7 @@ static void open_group(struct tr *t, unsigned base, bool write, const struct spa
     miss->low = (int16_t)s->low;
     miss->high = (int16_t)s->high;
     miss->back = t->e.at;
-    check(t, base, s->low, s->high, write, RDX, miss);
+    tr_check(t, base, s->low, s->high, write, RDX, miss);
     finish_check(t, base, RDX);
     if (t->group_base != base || s->low > other->high || s->high < other->low)
         *other = (struct span){0}; /* may be on another page */
@@ -161,7 +158,7 @@ struct rm tr_access(struct tr *t, const struct insn *in, bool write, struct stub
     }
     t->j->stats.ungrouped++;
     *miss = tr_stub(t, write ? STUB_STORE : STUB_LOAD);
-    check(t, in->rs1, low, high, write, RCX, *miss);
+    tr_check(t, in->rs1, low, high, write, RCX, *miss);
     finish_check(t, in->rs1, RCX);
     return operand(in->rs1, RCX, in->imm);
 }

@@ -224,6 +224,14 @@ static bool translate_insn(struct tr *t, const struct insn *in)
         return t->key.fp != FP_MODE_OFF && tr_fstore(t, in);
     case ISA_CLASS_FP:
         return t->key.fp != FP_MODE_OFF && tr_fp(t, in);
+    case ISA_CLASS_AMO:
+        return tr_amo(t, in);
+    case ISA_CLASS_CSR:
+        return tr_csr(t, in);
+    case ISA_CLASS_SYS:
+        return tr_sys(t, in);
+    case ISA_CLASS_CBO:
+        return tr_cbo(t, in);
     case ISA_CLASS_FENCE:
         return true;
     case ISA_CLASS_HINT:

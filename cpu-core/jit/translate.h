@@ -106,11 +106,20 @@ bool tr_fload(struct tr *t, const struct insn *in);
 bool tr_fstore(struct tr *t, const struct insn *in);
 bool tr_fp(struct tr *t, const struct insn *in);
 void tr_fp_stub(struct tr *t, struct stub *s); /* a load's, after the call */
+bool tr_amo(struct tr *t, const struct insn *in);
+bool tr_csr(struct tr *t, const struct insn *in);
+bool tr_sys(struct tr *t, const struct insn *in);
+bool tr_cbo(struct tr *t, const struct insn *in);
 bool tr_branch(struct tr *t, const struct insn *in);
 bool tr_jump(struct tr *t, const struct insn *in);
 
 /* tr_mem.c: the operand of a load or store after its check; *miss is its stub, NULL in a group. */
 struct rm tr_access(struct tr *t, const struct insn *in, bool write, struct stub **miss);
+
+/* dest = what turns guest addresses into host addresses, for the bytes low..high off `base`; jumps to the
+ * stub on a miss. Uses rax and rcx. */
+void tr_check(struct tr *t, unsigned base, int32_t low, int32_t high, bool write, unsigned dest,
+              struct stub *miss);
 
 /* Stubs of accesses, and what an instruction leaves of the live group. */
 void tr_mem_stub(struct tr *t, struct stub *s);

@@ -1,0 +1,127 @@
+/* Translation of CSR, privileged and cache-block instructions: what is a plain register of the hart in line,
+ * the rest through helpers. */
+#include "cpu-core/jit/translate.h"
+
+#define CSR_SSTATUS  0x100
+#define CSR_SSCRATCH 0x140
+#define CSR_SEPC     0x141
+#define CSR_SCAUSE   0x142
+#define CSR_STVAL    0x143
+
+/* Calls `helper` with the instruction's bits in rax. */
+static void call(struct tr *t, const struct insn *in, const uint8_t *helper)
+{
+    struct site s = tr_site(t, t->i);
+
+    emit_const(&t->e, RAX, in->bits);
+    emit_const(&t->e, RCX, site_pack(&s));
+    emit_call_run(&t->e, helper);
+    t->fp_dirty = false;
+}
+
+/* Place of a supervisor CSR without side effects, 0 for others. */
+static int32_t plain_register(unsigned csr)
+{
+    switch (csr) {
+    case CSR_SSCRATCH:
+        return HART(sscratch);
+    case CSR_SEPC:
+        return HART(sepc);
+    case CSR_SCAUSE:
+        return HART(scause);
+    case CSR_STVAL:
+        return HART(stval);
+    default:
+        return 0;
+    }
+}
+
+static bool plain(struct tr *t, const struct insn *in, int32_t place)
+{
+    struct emitter *e = &t->e;
+    struct rm reg = rm_mem(REG_HART, place);
+
+    if (in->op == INSN_CSRRS && in->rs1 == 0) {
+        emit_load(e, RAX, reg);
+        tr_set(t, in->rd, RAX);
+        return true;
+    }
+    if (in->op != INSN_CSRRW)
+        return false;
+    emit_load(e, RCX, gx(in->rs1));
+    if (place == HART(sepc))
+        emit_alu_const(e, ALU_AND, rm_reg(RCX), -2);
+    if (in->rd)
+        emit_load(e, RAX, reg);
+    emit_store(e, reg, RCX);
+    tr_set(t, in->rd, RAX);
+    return true;
+}
+
+/* Interrupts off, which makes none ready that was not: in translated code none is. */
+static void disable_interrupts(struct tr *t, const struct insn *in)
+{
+    struct emitter *e = &t->e;
+    uint8_t *clean;
+
+    if (in->rd) { /* the value of sstatus */
+        emit_load(e, RAX, rm_mem(REG_HART, HART(mstatus)));
+        emit_const(e, RCX,
+                   (int64_t)(MSTATUS_SIE | MSTATUS_SPIE | MSTATUS_SPP | MSTATUS_FS | MSTATUS_SUM |
+                             MSTATUS_MXR | MSTATUS_UXL));
+        emit_alu(e, ALU_AND, RAX, rm_reg(RCX));
+        emit_load(e, RCX, rm_reg(RAX));
+        emit_op_imm(e, OPC(0, 0, 0xf7), 2, rm_reg(RCX), 0, 0); /* not: FS is 3 where both bits become 0 */
+        emit_op_imm(e, OPC(0, 0, 0xf7), 0, rm_reg(RCX), 4, MSTATUS_FS);
+        clean = emit_jcc8(e, CC_NE);
+        emit_op_imm(e, OPC(1, 0, 0xba) | OPC_W, 5, rm_reg(RAX), 1, 63); /* bts */
+        emit_bind8(clean, e->at);
+        tr_set(t, in->rd, RAX);
+    }
+    emit_alu_const(e, ALU_AND, rm_mem(REG_HART, HART(mstatus)), -1 - (int32_t)MSTATUS_SIE);
+}
+
+bool tr_csr(struct tr *t, const struct insn *in)
+{
+    unsigned csr = (unsigned)in->imm & 0xfff;
+    int32_t place = plain_register(csr);
+
+    if (t->key.priv >= PRIV_S && place && plain(t, in, place))
+        return true;
+    if (t->key.priv >= PRIV_S && csr == CSR_SSTATUS && in->op == INSN_CSRRCI && in->rs1 == MSTATUS_SIE)
+        disable_interrupts(t, in);
+    else
+        call(t, in, t->j->csr);
+    return true;
+}
+
+bool tr_sys(struct tr *t, const struct insn *in)
+{
+    switch (in->op) {
+    case INSN_ECALL:
+        call(t, in, t->j->ecall);
+        return true;
+    case INSN_SRET:
+        call(t, in, t->j->sret);
+        return true;
+    case INSN_MRET:
+        call(t, in, t->j->mret);
+        return true;
+    case INSN_SFENCE_W_INVAL:
+    case INSN_SFENCE_INVAL_IR:
+        return t->key.priv >= PRIV_S;
+    case INSN_SFENCE_VMA:
+    case INSN_SINVAL_VMA:
+        return t->key.priv == PRIV_M;
+    default:
+        return false;
+    }
+}
+
+bool tr_cbo(struct tr *t, const struct insn *in)
+{
+    if (in->op != INSN_CBO_ZERO)
+        return false;
+    call(t, in, t->j->cbo_zero);
+    return true;
+}
