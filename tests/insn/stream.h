@@ -85,7 +85,8 @@ uint64_t stream_random(struct stream *s);
 uint32_t stream_below(struct stream *s, uint32_t n);
 bool stream_one_in(struct stream *s, uint32_t n);
 
-/* Emits encoded bits, or the instruction `op` with operands in the table's order. Returns its position. */
+/* Emits encoded bits, or the instruction `op` with operands in the table's order (those of its base
+ * instruction, a tied one each time). Returns its position. */
 uint32_t stream_bits(struct stream *s, uint32_t bits);
 uint32_t stream_put(struct stream *s, enum isa_op op, ...);
 

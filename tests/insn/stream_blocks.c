@@ -386,7 +386,7 @@ static void unit_fence_vma(struct stream *s)
 static void unit_wfi(struct stream *s)
 {
     while ((s->pos & 4095) >= 4092 - 8) /* DIFFERENCES.md: wfi at the end of a page */
-        stream_put(s, INSN_C_ADDI, 0, 0);
+        stream_put(s, INSN_C_ADDI, 0, 0, 0);
     if (s->mode == MODE_M) {
         stream_put(s, INSN_CSRRSI, 0, 2, CSR_MIP);
         stream_put(s, INSN_CSRRSI, 0, 2, CSR_MIE);

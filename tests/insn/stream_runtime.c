@@ -91,7 +91,7 @@ static void branch_back(struct stream *s, enum isa_op op, unsigned a, unsigned b
 static void align(struct stream *s)
 {
     while (s->pos & 3)
-        stream_put(s, INSN_C_ADDI, X0, 0);
+        stream_put(s, INSN_C_ADDI, X0, X0, 0);
 }
 
 /* x6 = digest of x6 and x5, with the factor in x9; x7 is clobbered. */
