@@ -29,9 +29,9 @@ enum {
  * because Zcb depends on it. */
 static const char *const single_letters[] = {"i", "m", "a", "f", "d", "c"};
 static const char *const extensions[] = {
-    "zicbom",      "zicbop", "zicboz", "zicclsm", "zicntr",  "zicond", "zicsr",  "zifencei", "zihintntl",
-    "zihintpause", "zawrs",  "zfa",    "zfhmin",  "zca",     "zcb",    "zba",    "zbb",      "zbc",
-    "zbs",         "sstc",   "svadu",  "svinval", "svnapot", "svpbmt", "svvptc",
+    "zicbom",      "zicbop", "zicboz", "zicclsm", "zicntr",  "zicond",  "zicsr",  "zifencei", "zihintntl",
+    "zihintpause", "zawrs",  "zfa",    "zfh",     "zfhmin",  "zca",     "zcb",    "zba",      "zbb",
+    "zbc",         "zbs",    "sstc",   "svadu",   "svinval", "svnapot", "svpbmt", "svvptc",
 };
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 

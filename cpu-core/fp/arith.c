@@ -128,6 +128,26 @@ FP_INLINE uint64_t div(struct format f, uint64_t a, uint64_t b, unsigned rm, uin
     return round_pack(f, r, rm, fflags);
 }
 
+uint16_t fp_f16_add(uint16_t a, uint16_t b, unsigned rm, uint32_t *fflags)
+{
+    return (uint16_t)add(F16, a, b, rm, fflags);
+}
+
+uint16_t fp_f16_sub(uint16_t a, uint16_t b, unsigned rm, uint32_t *fflags)
+{
+    return (uint16_t)add(F16, a, b ^ sign_bit(F16), rm, fflags);
+}
+
+uint16_t fp_f16_mul(uint16_t a, uint16_t b, unsigned rm, uint32_t *fflags)
+{
+    return (uint16_t)mul(F16, a, b, rm, fflags);
+}
+
+uint16_t fp_f16_div(uint16_t a, uint16_t b, unsigned rm, uint32_t *fflags)
+{
+    return (uint16_t)div(F16, a, b, rm, fflags);
+}
+
 uint32_t fp_f32_add(uint32_t a, uint32_t b, unsigned rm, uint32_t *fflags)
 {
     return (uint32_t)add(F32, a, b, rm, fflags);

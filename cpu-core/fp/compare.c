@@ -78,6 +78,26 @@ FP_INLINE unsigned classify(struct format f, uint64_t a)
     return sign ? FP_CLASS_NEG_SUBNORMAL : FP_CLASS_POS_SUBNORMAL;
 }
 
+uint16_t fp_f16_min(uint16_t a, uint16_t b, uint32_t *fflags)
+{
+    return (uint16_t)choose(F16, a, b, false, true, fflags);
+}
+
+uint16_t fp_f16_max(uint16_t a, uint16_t b, uint32_t *fflags)
+{
+    return (uint16_t)choose(F16, a, b, true, true, fflags);
+}
+
+uint16_t fp_f16_minm(uint16_t a, uint16_t b, uint32_t *fflags)
+{
+    return (uint16_t)choose(F16, a, b, false, false, fflags);
+}
+
+uint16_t fp_f16_maxm(uint16_t a, uint16_t b, uint32_t *fflags)
+{
+    return (uint16_t)choose(F16, a, b, true, false, fflags);
+}
+
 uint32_t fp_f32_min(uint32_t a, uint32_t b, uint32_t *fflags)
 {
     return (uint32_t)choose(F32, a, b, false, true, fflags);
@@ -116,6 +136,31 @@ uint64_t fp_f64_minm(uint64_t a, uint64_t b, uint32_t *fflags)
 uint64_t fp_f64_maxm(uint64_t a, uint64_t b, uint32_t *fflags)
 {
     return choose(F64, a, b, true, false, fflags);
+}
+
+bool fp_f16_eq(uint16_t a, uint16_t b, uint32_t *fflags)
+{
+    return compare_eq(F16, a, b, fflags);
+}
+
+bool fp_f16_lt(uint16_t a, uint16_t b, uint32_t *fflags)
+{
+    return compare_lt(F16, a, b, false, fflags);
+}
+
+bool fp_f16_le(uint16_t a, uint16_t b, uint32_t *fflags)
+{
+    return compare_le(F16, a, b, false, fflags);
+}
+
+bool fp_f16_ltq(uint16_t a, uint16_t b, uint32_t *fflags)
+{
+    return compare_lt(F16, a, b, true, fflags);
+}
+
+bool fp_f16_leq(uint16_t a, uint16_t b, uint32_t *fflags)
+{
+    return compare_le(F16, a, b, true, fflags);
 }
 
 bool fp_f32_eq(uint32_t a, uint32_t b, uint32_t *fflags)
@@ -166,6 +211,11 @@ bool fp_f64_ltq(uint64_t a, uint64_t b, uint32_t *fflags)
 bool fp_f64_leq(uint64_t a, uint64_t b, uint32_t *fflags)
 {
     return compare_le(F64, a, b, true, fflags);
+}
+
+unsigned fp_f16_class(uint16_t a)
+{
+    return classify(F16, a);
 }
 
 unsigned fp_f32_class(uint32_t a)

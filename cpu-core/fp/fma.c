@@ -94,6 +94,11 @@ FP_INLINE uint64_t multiply_add(struct format f, uint64_t a, uint64_t b, uint64_
     return add_wide(f, product, (struct wide){uc.sign, uc.exp, (u128)uc.sig << 63}, rm, fflags);
 }
 
+uint16_t fp_f16_fma(uint16_t a, uint16_t b, uint16_t c, unsigned rm, uint32_t *fflags)
+{
+    return (uint16_t)multiply_add(F16, a, b, c, rm, fflags);
+}
+
 uint32_t fp_f32_fma(uint32_t a, uint32_t b, uint32_t c, unsigned rm, uint32_t *fflags)
 {
     return (uint32_t)multiply_add(F32, a, b, c, rm, fflags);

@@ -1,5 +1,5 @@
 /*
- * Floating point of the F, D, Zfhmin and Zfa extensions in integer arithmetic.
+ * Floating point of the F, D, Zfh and Zfa extensions in integer arithmetic.
  *
  * Operands and results are raw IEEE 754 encodings. No function touches the host's floating point, global
  * state or memory other than *fflags, so equal arguments give equal results on every host. This module knows
@@ -86,6 +86,13 @@ static inline uint16_t fp_unbox16(uint64_t reg)
  * raises NV even when c is a quiet NaN. A division of a finite non-zero value by zero raises DZ; the square
  * root of a value below zero raises NV and gives NaN, that of -0 is -0.
  */
+uint16_t fp_f16_add(uint16_t a, uint16_t b, unsigned rm, uint32_t *fflags);
+uint16_t fp_f16_sub(uint16_t a, uint16_t b, unsigned rm, uint32_t *fflags);
+uint16_t fp_f16_mul(uint16_t a, uint16_t b, unsigned rm, uint32_t *fflags);
+uint16_t fp_f16_div(uint16_t a, uint16_t b, unsigned rm, uint32_t *fflags);
+uint16_t fp_f16_sqrt(uint16_t a, unsigned rm, uint32_t *fflags);
+uint16_t fp_f16_fma(uint16_t a, uint16_t b, uint16_t c, unsigned rm, uint32_t *fflags);
+
 uint32_t fp_f32_add(uint32_t a, uint32_t b, unsigned rm, uint32_t *fflags);
 uint32_t fp_f32_sub(uint32_t a, uint32_t b, unsigned rm, uint32_t *fflags);
 uint32_t fp_f32_mul(uint32_t a, uint32_t b, unsigned rm, uint32_t *fflags);
@@ -105,6 +112,11 @@ uint64_t fp_f64_fma(uint64_t a, uint64_t b, uint64_t c, unsigned rm, uint32_t *f
  * maximumNumber) give the other operand when one is a NaN, and NaN when both are. minm and maxm (Zfa FMINM,
  * FMAXM: minimum, maximum) give NaN when either is one. Both raise NV for a signalling NaN.
  */
+uint16_t fp_f16_min(uint16_t a, uint16_t b, uint32_t *fflags);
+uint16_t fp_f16_max(uint16_t a, uint16_t b, uint32_t *fflags);
+uint16_t fp_f16_minm(uint16_t a, uint16_t b, uint32_t *fflags);
+uint16_t fp_f16_maxm(uint16_t a, uint16_t b, uint32_t *fflags);
+
 uint32_t fp_f32_min(uint32_t a, uint32_t b, uint32_t *fflags);
 uint32_t fp_f32_max(uint32_t a, uint32_t b, uint32_t *fflags);
 uint32_t fp_f32_minm(uint32_t a, uint32_t b, uint32_t *fflags);
@@ -119,6 +131,12 @@ uint64_t fp_f64_maxm(uint64_t a, uint64_t b, uint32_t *fflags);
  * Comparisons; false when either operand is a NaN. eq (FEQ), ltq and leq (Zfa FLTQ, FLEQ) are quiet: only a
  * signalling NaN raises NV. lt and le (FLT, FLE) are signalling: any NaN raises NV.
  */
+bool fp_f16_eq(uint16_t a, uint16_t b, uint32_t *fflags);
+bool fp_f16_lt(uint16_t a, uint16_t b, uint32_t *fflags);
+bool fp_f16_le(uint16_t a, uint16_t b, uint32_t *fflags);
+bool fp_f16_ltq(uint16_t a, uint16_t b, uint32_t *fflags);
+bool fp_f16_leq(uint16_t a, uint16_t b, uint32_t *fflags);
+
 bool fp_f32_eq(uint32_t a, uint32_t b, uint32_t *fflags);
 bool fp_f32_lt(uint32_t a, uint32_t b, uint32_t *fflags);
 bool fp_f32_le(uint32_t a, uint32_t b, uint32_t *fflags);
@@ -132,6 +150,7 @@ bool fp_f64_ltq(uint64_t a, uint64_t b, uint32_t *fflags);
 bool fp_f64_leq(uint64_t a, uint64_t b, uint32_t *fflags);
 
 /* FCLASS: exactly one bit of enum fp_class; raises nothing, also for a signalling NaN. */
+unsigned fp_f16_class(uint16_t a);
 unsigned fp_f32_class(uint32_t a);
 unsigned fp_f64_class(uint64_t a);
 
@@ -139,6 +158,11 @@ unsigned fp_f64_class(uint64_t a);
  * To integer (F/D, FCVT.int.fmt). A value that after rounding does not fit raises NV alone and gives the
  * nearest representable integer; NaN raises NV and gives the largest one.
  */
+int32_t fp_f16_to_i32(uint16_t a, unsigned rm, uint32_t *fflags);
+uint32_t fp_f16_to_u32(uint16_t a, unsigned rm, uint32_t *fflags);
+int64_t fp_f16_to_i64(uint16_t a, unsigned rm, uint32_t *fflags);
+uint64_t fp_f16_to_u64(uint16_t a, unsigned rm, uint32_t *fflags);
+
 int32_t fp_f32_to_i32(uint32_t a, unsigned rm, uint32_t *fflags);
 uint32_t fp_f32_to_u32(uint32_t a, unsigned rm, uint32_t *fflags);
 int64_t fp_f32_to_i64(uint32_t a, unsigned rm, uint32_t *fflags);
@@ -156,6 +180,11 @@ uint64_t fp_f64_to_u64(uint64_t a, unsigned rm, uint32_t *fflags);
 int32_t fp_f64_to_i32_mod(uint64_t a, uint32_t *fflags);
 
 /* From integer (F/D, FCVT.fmt.int). The 32-bit forms to f64 are exact. */
+uint16_t fp_f16_from_i32(int32_t a, unsigned rm, uint32_t *fflags);
+uint16_t fp_f16_from_u32(uint32_t a, unsigned rm, uint32_t *fflags);
+uint16_t fp_f16_from_i64(int64_t a, unsigned rm, uint32_t *fflags);
+uint16_t fp_f16_from_u64(uint64_t a, unsigned rm, uint32_t *fflags);
+
 uint32_t fp_f32_from_i32(int32_t a, unsigned rm, uint32_t *fflags);
 uint32_t fp_f32_from_u32(uint32_t a, unsigned rm, uint32_t *fflags);
 uint32_t fp_f32_from_i64(int64_t a, unsigned rm, uint32_t *fflags);
@@ -166,7 +195,7 @@ uint64_t fp_f64_from_u32(uint32_t a);
 uint64_t fp_f64_from_i64(int64_t a, unsigned rm, uint32_t *fflags);
 uint64_t fp_f64_from_u64(uint64_t a, unsigned rm, uint32_t *fflags);
 
-/* Between formats (D, Zfhmin). Widening is exact, so it needs no rounding mode. */
+/* Between formats (D, Zfh). Widening is exact, so it needs no rounding mode. */
 uint32_t fp_f16_to_f32(uint16_t a, uint32_t *fflags);
 uint64_t fp_f16_to_f64(uint16_t a, uint32_t *fflags);
 uint64_t fp_f32_to_f64(uint32_t a, uint32_t *fflags);
@@ -178,6 +207,8 @@ uint32_t fp_f64_to_f32(uint64_t a, unsigned rm, uint32_t *fflags);
  * Zfa FROUND and FROUNDNX: to an integral value in the same format; zero results keep the operand's sign.
  * Only roundnx raises NX.
  */
+uint16_t fp_f16_round(uint16_t a, unsigned rm, uint32_t *fflags);
+uint16_t fp_f16_roundnx(uint16_t a, unsigned rm, uint32_t *fflags);
 uint32_t fp_f32_round(uint32_t a, unsigned rm, uint32_t *fflags);
 uint32_t fp_f32_roundnx(uint32_t a, unsigned rm, uint32_t *fflags);
 uint64_t fp_f64_round(uint64_t a, unsigned rm, uint32_t *fflags);
@@ -187,5 +218,6 @@ uint64_t fp_f64_roundnx(uint64_t a, unsigned rm, uint32_t *fflags);
  * Zfa FLI.S and FLI.D: the constant that the rs1 field selects; index 0..31. (FLI.H belongs to Zfh and Zvfh,
  * not to Zfhmin.)
  */
+uint16_t fp_f16_fli(unsigned index);
 uint32_t fp_f32_fli(unsigned index);
 uint64_t fp_f64_fli(unsigned index);

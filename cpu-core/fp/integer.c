@@ -41,7 +41,7 @@ FP_INLINE uint64_t to_integer(struct format f, struct range range, uint64_t a, u
 
     if (is_zero(f, a))
         return 0;
-    if (!unlikely(exponent(f, a) - bias(f) >= 64)) {
+    if (!unlikely(exponent(f, a) - bias(f) >= 64 || exponent(f, a) == f.exp_max)) {
         bool inexact;
         uint64_t mag = round_magnitude(f, unpack(f, a), rm, &inexact);
         if (!unlikely(mag > limit)) {
@@ -67,6 +67,26 @@ FP_INLINE uint64_t from_integer(struct format f, bool sign, uint64_t mag, unsign
 FP_INLINE uint64_t from_signed(struct format f, int64_t a, unsigned rm, uint32_t *fflags)
 {
     return from_integer(f, a < 0, a < 0 ? -(uint64_t)a : (uint64_t)a, rm, fflags);
+}
+
+int32_t fp_f16_to_i32(uint16_t a, unsigned rm, uint32_t *fflags)
+{
+    return (int32_t)to_integer(F16, I32, a, rm, fflags);
+}
+
+uint32_t fp_f16_to_u32(uint16_t a, unsigned rm, uint32_t *fflags)
+{
+    return (uint32_t)to_integer(F16, U32, a, rm, fflags);
+}
+
+int64_t fp_f16_to_i64(uint16_t a, unsigned rm, uint32_t *fflags)
+{
+    return (int64_t)to_integer(F16, I64, a, rm, fflags);
+}
+
+uint64_t fp_f16_to_u64(uint16_t a, unsigned rm, uint32_t *fflags)
+{
+    return to_integer(F16, U64, a, rm, fflags);
 }
 
 int32_t fp_f32_to_i32(uint32_t a, unsigned rm, uint32_t *fflags)
@@ -121,6 +141,26 @@ int32_t fp_f64_to_i32_mod(uint64_t a, uint32_t *fflags)
     uint64_t sig = fraction(F64, a) | implicit_bit(F64);
     uint64_t mag = exp < F64.frac ? sig >> (F64.frac - exp) : sig << (exp - F64.frac);
     return (int32_t)(uint32_t)(sign_of(F64, a) ? -mag : mag);
+}
+
+uint16_t fp_f16_from_i32(int32_t a, unsigned rm, uint32_t *fflags)
+{
+    return (uint16_t)from_signed(F16, a, rm, fflags);
+}
+
+uint16_t fp_f16_from_u32(uint32_t a, unsigned rm, uint32_t *fflags)
+{
+    return (uint16_t)from_integer(F16, false, a, rm, fflags);
+}
+
+uint16_t fp_f16_from_i64(int64_t a, unsigned rm, uint32_t *fflags)
+{
+    return (uint16_t)from_signed(F16, a, rm, fflags);
+}
+
+uint16_t fp_f16_from_u64(uint64_t a, unsigned rm, uint32_t *fflags)
+{
+    return (uint16_t)from_integer(F16, false, a, rm, fflags);
 }
 
 uint32_t fp_f32_from_i32(int32_t a, unsigned rm, uint32_t *fflags)

@@ -64,6 +64,16 @@ FP_INLINE uint64_t round_integral(struct format f, uint64_t a, unsigned rm, uint
     return r;
 }
 
+uint16_t fp_f16_round(uint16_t a, unsigned rm, uint32_t *fflags)
+{
+    return (uint16_t)round_integral(F16, a, rm, 0, fflags);
+}
+
+uint16_t fp_f16_roundnx(uint16_t a, unsigned rm, uint32_t *fflags)
+{
+    return (uint16_t)round_integral(F16, a, rm, FP_NX, fflags);
+}
+
 uint32_t fp_f32_round(uint32_t a, unsigned rm, uint32_t *fflags)
 {
     return (uint32_t)round_integral(F32, a, rm, 0, fflags);
@@ -109,11 +119,18 @@ FP_INLINE uint64_t load_immediate(struct format f, unsigned index)
         return infinity(f);
     case 31:
         return canonical_nan(f);
-    default: {
+    default: { /* subnormal or infinite where the format has no such exponent: half precision */
         struct constant c = constants[index];
-        return ((uint64_t)(bias(f) + c.exp) << f.frac) + ((uint64_t)(c.quarters - 4) << (f.frac - 2));
+        struct unpacked u = {false, bias(f) + c.exp, (uint64_t)c.quarters << 60};
+        uint32_t ignored = 0;
+        return round_pack(f, u, FP_RNE, &ignored);
     }
     }
+}
+
+uint16_t fp_f16_fli(unsigned index)
+{
+    return (uint16_t)load_immediate(F16, index);
 }
 
 uint32_t fp_f32_fli(unsigned index)

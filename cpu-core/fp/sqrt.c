@@ -80,6 +80,11 @@ FP_INLINE uint64_t square_root(struct format f, uint64_t a, unsigned rm, uint32_
     return round_pack(f, (struct unpacked){false, exp, sig}, rm, fflags);
 }
 
+uint16_t fp_f16_sqrt(uint16_t a, unsigned rm, uint32_t *fflags)
+{
+    return (uint16_t)square_root(F16, a, rm, fflags);
+}
+
 uint32_t fp_f32_sqrt(uint32_t a, unsigned rm, uint32_t *fflags)
 {
     return (uint32_t)square_root(F32, a, rm, fflags);

@@ -1,8 +1,9 @@
-/* Computational instructions of F, D, Zfhmin and Zfa: registers and rounding modes around the softfloat. */
+/* Computational instructions of F, D, Zfh and Zfa: registers and rounding modes around the softfloat. */
 #include "cpu-core/interp/internal.h"
 
 #include "cpu-core/fp/fp.h"
 
+#define SIGN16 0x8000u
 #define SIGN32 0x80000000u
 #define SIGN64 0x8000000000000000ull
 
@@ -33,6 +34,14 @@ static inline uint64_t d3(const struct hart *h, slot_t w)
 static inline uint16_t h1(const struct hart *h, slot_t w)
 {
     return fp_unbox16(h->f[slot_rs1(w)]);
+}
+static inline uint16_t h2(const struct hart *h, slot_t w)
+{
+    return fp_unbox16(h->f[slot_rs2(w)]);
+}
+static inline uint16_t h3(const struct hart *h, slot_t w)
+{
+    return fp_unbox16(h->f[slot_rs3(w)]);
 }
 static inline uint64_t x1(const struct hart *h, slot_t w)
 {
@@ -65,6 +74,79 @@ static inline struct result to_s(uint32_t v)
 static inline struct result to_h(uint16_t v)
 {
     return (struct result){fp_box16(v), true};
+}
+
+static struct result half_precision(const struct hart *h, slot_t w, unsigned rm, uint32_t *ff)
+{
+    switch (slot_op(w)) {
+    case INSN_FADD_H:
+        return to_h(fp_f16_add(h1(h, w), h2(h, w), rm, ff));
+    case INSN_FSUB_H:
+        return to_h(fp_f16_sub(h1(h, w), h2(h, w), rm, ff));
+    case INSN_FMUL_H:
+        return to_h(fp_f16_mul(h1(h, w), h2(h, w), rm, ff));
+    case INSN_FDIV_H:
+        return to_h(fp_f16_div(h1(h, w), h2(h, w), rm, ff));
+    case INSN_FSQRT_H:
+        return to_h(fp_f16_sqrt(h1(h, w), rm, ff));
+    case INSN_FMADD_H:
+        return to_h(fp_f16_fma(h1(h, w), h2(h, w), h3(h, w), rm, ff));
+    case INSN_FMSUB_H:
+        return to_h(fp_f16_fma(h1(h, w), h2(h, w), (uint16_t)(h3(h, w) ^ SIGN16), rm, ff));
+    case INSN_FNMSUB_H:
+        return to_h(fp_f16_fma((uint16_t)(h1(h, w) ^ SIGN16), h2(h, w), h3(h, w), rm, ff));
+    case INSN_FNMADD_H:
+        return to_h(
+            fp_f16_fma((uint16_t)(h1(h, w) ^ SIGN16), h2(h, w), (uint16_t)(h3(h, w) ^ SIGN16), rm, ff));
+    case INSN_FMIN_H:
+        return to_h(fp_f16_min(h1(h, w), h2(h, w), ff));
+    case INSN_FMAX_H:
+        return to_h(fp_f16_max(h1(h, w), h2(h, w), ff));
+    case INSN_FMINM_H:
+        return to_h(fp_f16_minm(h1(h, w), h2(h, w), ff));
+    case INSN_FMAXM_H:
+        return to_h(fp_f16_maxm(h1(h, w), h2(h, w), ff));
+    case INSN_FROUND_H:
+        return to_h(fp_f16_round(h1(h, w), rm, ff));
+    case INSN_FROUNDNX_H:
+        return to_h(fp_f16_roundnx(h1(h, w), rm, ff));
+    case INSN_FSGNJ_H:
+        return to_h((uint16_t)((h1(h, w) & ~SIGN16) | (h2(h, w) & SIGN16)));
+    case INSN_FSGNJN_H:
+        return to_h((uint16_t)((h1(h, w) & ~SIGN16) | (~h2(h, w) & SIGN16)));
+    case INSN_FSGNJX_H:
+        return to_h((uint16_t)(h1(h, w) ^ (h2(h, w) & SIGN16)));
+    case INSN_FEQ_H:
+        return to_x(fp_f16_eq(h1(h, w), h2(h, w), ff));
+    case INSN_FLT_H:
+        return to_x(fp_f16_lt(h1(h, w), h2(h, w), ff));
+    case INSN_FLE_H:
+        return to_x(fp_f16_le(h1(h, w), h2(h, w), ff));
+    case INSN_FLTQ_H:
+        return to_x(fp_f16_ltq(h1(h, w), h2(h, w), ff));
+    case INSN_FLEQ_H:
+        return to_x(fp_f16_leq(h1(h, w), h2(h, w), ff));
+    case INSN_FCLASS_H:
+        return to_x(fp_f16_class(h1(h, w)));
+    case INSN_FLI_H:
+        return to_h(fp_f16_fli(slot_rs1(w)));
+    case INSN_FCVT_W_H:
+        return to_w((uint32_t)fp_f16_to_i32(h1(h, w), rm, ff));
+    case INSN_FCVT_WU_H:
+        return to_w(fp_f16_to_u32(h1(h, w), rm, ff));
+    case INSN_FCVT_L_H:
+        return to_x((uint64_t)fp_f16_to_i64(h1(h, w), rm, ff));
+    case INSN_FCVT_LU_H:
+        return to_x(fp_f16_to_u64(h1(h, w), rm, ff));
+    case INSN_FCVT_H_W:
+        return to_h(fp_f16_from_i32((int32_t)x1(h, w), rm, ff));
+    case INSN_FCVT_H_WU:
+        return to_h(fp_f16_from_u32((uint32_t)x1(h, w), rm, ff));
+    case INSN_FCVT_H_L:
+        return to_h(fp_f16_from_i64((int64_t)x1(h, w), rm, ff));
+    default: /* fcvt.h.lu */
+        return to_h(fp_f16_from_u64(x1(h, w), rm, ff));
+    }
 }
 
 static struct result single_precision(const struct hart *h, slot_t w, unsigned rm, uint32_t *ff)
@@ -243,7 +325,7 @@ static struct result conversion(const struct hart *h, slot_t w, unsigned rm, uin
     }
 }
 
-/* Which of the three functions has the instruction. Conversions between formats belong to D and Zfhmin, the
+/* Which of the four functions has the instruction. Conversions between formats belong to D and Zfhmin, the
  * others to the format that bits 26:25 of the encoding name. */
 static struct result compute(const struct hart *h, slot_t w, unsigned rm, uint32_t *ff)
 {
@@ -251,6 +333,8 @@ static struct result compute(const struct hart *h, slot_t w, unsigned rm, uint32
 
     if (info->ext == ISA_EXT_ZFHMIN || slot_op(w) == INSN_FCVT_S_D || slot_op(w) == INSN_FCVT_D_S)
         return conversion(h, w, rm, ff);
+    if (info->ext == ISA_EXT_ZFH)
+        return half_precision(h, w, rm, ff);
     return info->match >> 25 & 1 ? double_precision(h, w, rm, ff) : single_precision(h, w, rm, ff);
 }
 

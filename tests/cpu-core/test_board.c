@@ -179,10 +179,10 @@ static void test_device_tree(void **state)
 static void test_isa(void **state)
 {
     static const char *const expected[] = {
-        "i",      "m",       "a",      "f",       "d",       "c",        "zicbom",    "zicbop",
-        "zicboz", "zicclsm", "zicntr", "zicond",  "zicsr",   "zifencei", "zihintntl", "zihintpause",
-        "zawrs",  "zfa",     "zfhmin", "zca",     "zcb",     "zba",      "zbb",       "zbc",
-        "zbs",    "sstc",    "svadu",  "svinval", "svnapot", "svpbmt",   "svvptc"};
+        "i",      "m",       "a",      "f",      "d",       "c",        "zicbom",    "zicbop",
+        "zicboz", "zicclsm", "zicntr", "zicond", "zicsr",   "zifencei", "zihintntl", "zihintpause",
+        "zawrs",  "zfa",     "zfh",    "zfhmin", "zca",     "zcb",      "zba",       "zbb",
+        "zbc",    "zbs",     "sstc",   "svadu",  "svinval", "svnapot",  "svpbmt",    "svvptc"};
     struct fixture f = defaults();
     size_t len;
     assert_int_equal(try_board(&f), 0);

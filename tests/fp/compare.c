@@ -255,7 +255,7 @@ int main(int argc, char **argv)
                     "-M",
                     "virt",
                     "-cpu",
-                    "rv64,zfa=true,zfhmin=true",
+                    "rv64,zfa=true,zfh=true",
                     "-m",
                     "64M",
                     "-bios",
