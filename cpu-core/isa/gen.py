@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Generates the C form of the instruction table: gen.py rv64.insn OUT.h OUT.c DISPATCH.h
 
-OUT.h has the enumerations and field accessors, OUT.c the decoder and the description of every line, DISPATCH.h the initialisers of
-a handler table for an interpreter. Errors in the table, overlapping encodings first of all, end the build."""
+OUT.h has the enumerations and field accessors, OUT.c the decoder and the description of every line, DISPATCH.h the
+initialisers of a handler table for an interpreter. Errors in the table, overlapping encodings first of all, end the
+build."""
 
 import sys
 
@@ -165,7 +166,8 @@ def emit_accept(insn):
     lines = [f"static int {accept_name(insn)}(struct insn *out, unsigned op, unsigned line, uint32_t bits)", "{"]
     values = {target: value for target, value in insn.operands}
     if insn.has_rm():
-        lines += ["    unsigned rm = (unsigned)isa_field_rm(bits);", "    if (rm == 5 || rm == 6)", "        return -EINVAL;"]
+        lines += ["    unsigned rm = (unsigned)isa_field_rm(bits);",
+                  "    if (rm == 5 || rm == 6)", "        return -EINVAL;"]
     members = [f".bits = bits", ".op = (uint16_t)op", ".line = (uint16_t)line", f".len = {insn.length}"]
     for target, value in values.items():
         cast = "" if target == "imm" else "(uint8_t)"
@@ -186,7 +188,7 @@ def emit_leaf(insn, indent):
 
 
 def emit_node(insns, used, indent):
-    """Decision tree: switch on the bits that all candidates fix, then on what remains; lines that win over others come first."""
+    """Decision tree: switch on the bits that all candidates fix, then on the rest; lines that win over others first."""
     pad = " " * indent
     common = ~used & 0xffffffff
     for insn in insns:

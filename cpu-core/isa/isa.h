@@ -16,8 +16,7 @@ struct insn {
     uint8_t len;   /* bytes: 2 or 4 */
     uint8_t rd, rs1, rs2, rs3;
     uint8_t rm; /* 0..4 or 7 */
-    int32_t
-        imm; /* immediate, shift amount or CSR number; lui and auipc: the upper 20 bits as a signed number */
+    int32_t imm; /* immediate, shift amount or CSR number; lui, auipc: the upper 20 bits, signed */
 };
 
 /* Decodes the instruction in the low 16 or 32 bits of `bits` (which of them, bits 1:0 say). Returns 0, or
