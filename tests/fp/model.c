@@ -18,6 +18,11 @@ static uint32_t negate32(uint32_t a)
     return a ^ UINT32_C(0x80000000);
 }
 
+static uint16_t negate16(uint16_t a)
+{
+    return a ^ 0x8000u;
+}
+
 static uint64_t negate64(uint64_t a)
 {
     return a ^ UINT64_C(0x8000000000000000);
@@ -157,11 +162,70 @@ static uint64_t run_double(enum op op, const uint64_t x[3], unsigned rm, uint32_
     }
 }
 
-static uint64_t run_half(enum op op, uint16_t a, uint32_t *fflags)
+static uint64_t run_half(enum op op, const uint64_t x[3], unsigned rm, uint32_t *fflags)
 {
-    if (op == FCVT_S_H)
+    uint16_t a = fp_unbox16(x[0]);
+    uint16_t b = fp_unbox16(x[1]);
+    uint16_t c = fp_unbox16(x[2]);
+
+    switch (op) {
+    case FADD_H:
+        return fp_box16(fp_f16_add(a, b, rm, fflags));
+    case FSUB_H:
+        return fp_box16(fp_f16_sub(a, b, rm, fflags));
+    case FMUL_H:
+        return fp_box16(fp_f16_mul(a, b, rm, fflags));
+    case FDIV_H:
+        return fp_box16(fp_f16_div(a, b, rm, fflags));
+    case FSQRT_H:
+        return fp_box16(fp_f16_sqrt(a, rm, fflags));
+    case FMADD_H:
+        return fp_box16(fp_f16_fma(a, b, c, rm, fflags));
+    case FMSUB_H:
+        return fp_box16(fp_f16_fma(a, b, negate16(c), rm, fflags));
+    case FNMSUB_H:
+        return fp_box16(fp_f16_fma(negate16(a), b, c, rm, fflags));
+    case FNMADD_H:
+        return fp_box16(fp_f16_fma(negate16(a), b, negate16(c), rm, fflags));
+    case FMIN_H:
+        return fp_box16(fp_f16_min(a, b, fflags));
+    case FMAX_H:
+        return fp_box16(fp_f16_max(a, b, fflags));
+    case FMINM_H:
+        return fp_box16(fp_f16_minm(a, b, fflags));
+    case FMAXM_H:
+        return fp_box16(fp_f16_maxm(a, b, fflags));
+    case FEQ_H:
+        return fp_f16_eq(a, b, fflags);
+    case FLT_H:
+        return fp_f16_lt(a, b, fflags);
+    case FLE_H:
+        return fp_f16_le(a, b, fflags);
+    case FLTQ_H:
+        return fp_f16_ltq(a, b, fflags);
+    case FLEQ_H:
+        return fp_f16_leq(a, b, fflags);
+    case FCLASS_H:
+        return fp_f16_class(a);
+    case FCVT_W_H:
+        return (uint64_t)fp_f16_to_i32(a, rm, fflags);
+    case FCVT_WU_H:
+        return extend(fp_f16_to_u32(a, rm, fflags));
+    case FCVT_L_H:
+        return (uint64_t)fp_f16_to_i64(a, rm, fflags);
+    case FCVT_LU_H:
+        return fp_f16_to_u64(a, rm, fflags);
+    case FROUND_H:
+        return fp_box16(fp_f16_round(a, rm, fflags));
+    case FROUNDNX_H:
+        return fp_box16(fp_f16_roundnx(a, rm, fflags));
+    case FCVT_D_H:
+        return fp_f16_to_f64(a, fflags);
+    case FCVT_S_H:
         return fp_box32(fp_f16_to_f32(a, fflags));
-    return fp_f16_to_f64(a, fflags);
+    default:
+        abort();
+    }
 }
 
 static uint64_t run_integer(enum op op, uint64_t a, unsigned rm, uint32_t *fflags)
@@ -175,6 +239,14 @@ static uint64_t run_integer(enum op op, uint64_t a, unsigned rm, uint32_t *fflag
         return fp_box32(fp_f32_from_i64((int64_t)a, rm, fflags));
     case FCVT_S_LU:
         return fp_box32(fp_f32_from_u64(a, rm, fflags));
+    case FCVT_H_W:
+        return fp_box16(fp_f16_from_i32((int32_t)a, rm, fflags));
+    case FCVT_H_WU:
+        return fp_box16(fp_f16_from_u32((uint32_t)a, rm, fflags));
+    case FCVT_H_L:
+        return fp_box16(fp_f16_from_i64((int64_t)a, rm, fflags));
+    case FCVT_H_LU:
+        return fp_box16(fp_f16_from_u64(a, rm, fflags));
     case FCVT_D_W:
         return fp_f64_from_i32((int32_t)a);
     case FCVT_D_WU:
@@ -192,7 +264,7 @@ uint64_t model_run(enum op op, const uint64_t x[3], unsigned rm, uint32_t *fflag
 {
     switch (op_table[op].operand) {
     case OPERAND_F16:
-        return run_half(op, fp_unbox16(x[0]), fflags);
+        return run_half(op, x, rm, fflags);
     case OPERAND_F32:
         return run_single(op, x, rm, fflags);
     case OPERAND_F64:

@@ -9,7 +9,7 @@
 #define FUSED(opcode, fmt)                                                                                   \
     ((uint32_t)12 << 27 | (fmt) << 25 | 11 << 20 | 10 << 15 | DYN << 12 | 10 << 7 | (opcode))
 
-enum { S = 0, D = 1, DYN = 7, RTZ = 1 };
+enum { S = 0, D = 1, H = 2, DYN = 7, RTZ = 1 };
 
 const struct op_info op_table[OP_COUNT] = {
     [FADD_S] = {"fadd.s", OP_FP(0x00, 11, DYN), OPERAND_F32, OPERAND_F32, true},
@@ -77,4 +77,33 @@ const struct op_info op_table[OP_COUNT] = {
     [FCVT_H_S] = {"fcvt.h.s", OP_FP(0x22, 0, DYN), OPERAND_F32, OPERAND_F16, true},
     [FCVT_D_H] = {"fcvt.d.h", OP_FP(0x21, 2, DYN), OPERAND_F16, OPERAND_F64, true},
     [FCVT_H_D] = {"fcvt.h.d", OP_FP(0x22, 1, DYN), OPERAND_F64, OPERAND_F16, true},
+    [FADD_H] = {"fadd.h", OP_FP(0x02, 11, DYN), OPERAND_F16, OPERAND_F16, true},
+    [FSUB_H] = {"fsub.h", OP_FP(0x06, 11, DYN), OPERAND_F16, OPERAND_F16, true},
+    [FMUL_H] = {"fmul.h", OP_FP(0x0a, 11, DYN), OPERAND_F16, OPERAND_F16, true},
+    [FDIV_H] = {"fdiv.h", OP_FP(0x0e, 11, DYN), OPERAND_F16, OPERAND_F16, true},
+    [FSQRT_H] = {"fsqrt.h", OP_FP(0x2e, 0, DYN), OPERAND_F16, OPERAND_F16, true},
+    [FMADD_H] = {"fmadd.h", FUSED(0x43, H), OPERAND_F16, OPERAND_F16, true},
+    [FMSUB_H] = {"fmsub.h", FUSED(0x47, H), OPERAND_F16, OPERAND_F16, true},
+    [FNMSUB_H] = {"fnmsub.h", FUSED(0x4b, H), OPERAND_F16, OPERAND_F16, true},
+    [FNMADD_H] = {"fnmadd.h", FUSED(0x4f, H), OPERAND_F16, OPERAND_F16, true},
+    [FMIN_H] = {"fmin.h", OP_FP(0x16, 11, 0), OPERAND_F16, OPERAND_F16, false},
+    [FMAX_H] = {"fmax.h", OP_FP(0x16, 11, 1), OPERAND_F16, OPERAND_F16, false},
+    [FMINM_H] = {"fminm.h", OP_FP(0x16, 11, 2), OPERAND_F16, OPERAND_F16, false},
+    [FMAXM_H] = {"fmaxm.h", OP_FP(0x16, 11, 3), OPERAND_F16, OPERAND_F16, false},
+    [FEQ_H] = {"feq.h", OP_FP(0x52, 11, 2), OPERAND_F16, OPERAND_INT, false},
+    [FLT_H] = {"flt.h", OP_FP(0x52, 11, 1), OPERAND_F16, OPERAND_INT, false},
+    [FLE_H] = {"fle.h", OP_FP(0x52, 11, 0), OPERAND_F16, OPERAND_INT, false},
+    [FLTQ_H] = {"fltq.h", OP_FP(0x52, 11, 5), OPERAND_F16, OPERAND_INT, false},
+    [FLEQ_H] = {"fleq.h", OP_FP(0x52, 11, 4), OPERAND_F16, OPERAND_INT, false},
+    [FCLASS_H] = {"fclass.h", OP_FP(0x72, 0, 1), OPERAND_F16, OPERAND_INT, false},
+    [FCVT_W_H] = {"fcvt.w.h", OP_FP(0x62, 0, DYN), OPERAND_F16, OPERAND_INT, true},
+    [FCVT_WU_H] = {"fcvt.wu.h", OP_FP(0x62, 1, DYN), OPERAND_F16, OPERAND_INT, true},
+    [FCVT_L_H] = {"fcvt.l.h", OP_FP(0x62, 2, DYN), OPERAND_F16, OPERAND_INT, true},
+    [FCVT_LU_H] = {"fcvt.lu.h", OP_FP(0x62, 3, DYN), OPERAND_F16, OPERAND_INT, true},
+    [FCVT_H_W] = {"fcvt.h.w", OP_FP(0x6a, 0, DYN), OPERAND_INT, OPERAND_F16, true},
+    [FCVT_H_WU] = {"fcvt.h.wu", OP_FP(0x6a, 1, DYN), OPERAND_INT, OPERAND_F16, true},
+    [FCVT_H_L] = {"fcvt.h.l", OP_FP(0x6a, 2, DYN), OPERAND_INT, OPERAND_F16, true},
+    [FCVT_H_LU] = {"fcvt.h.lu", OP_FP(0x6a, 3, DYN), OPERAND_INT, OPERAND_F16, true},
+    [FROUND_H] = {"fround.h", OP_FP(0x22, 4, DYN), OPERAND_F16, OPERAND_F16, true},
+    [FROUNDNX_H] = {"froundnx.h", OP_FP(0x22, 5, DYN), OPERAND_F16, OPERAND_F16, true},
 };

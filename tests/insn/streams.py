@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 
-CPU = ('rv64,h=false,zfhmin=true,zcb=true,zicond=true,svinval=true,svnapot=true,svpbmt=true,svadu=true,svade=false,'
+CPU = ('rv64,h=false,zfh=true,zcb=true,zicond=true,svinval=true,svnapot=true,svpbmt=true,svadu=true,svade=false,'
        'svvptc=true,zihpm=false')
 STEPS_PER_PROGRAM = 9_000_000           # roughly, of 200 blocks
 EVERY_STEP_SEED = 1 << 32
