@@ -15,7 +15,7 @@ struct insn {
     uint16_t line; /* enum isa_op: the table's line; differs from op for compressed instructions */
     uint8_t len;   /* bytes: 2 or 4 */
     uint8_t rd, rs1, rs2, rs3;
-    uint8_t rm; /* 0..4 or 7 */
+    uint8_t rm;  /* 0..4 or 7 */
     int32_t imm; /* immediate, shift amount or CSR number; lui, auipc: the upper 20 bits, signed */
 };
 

@@ -1,6 +1,7 @@
-/* Address translation and the only path to guest memory. The guest sees a machine without a TLB (every access walks, every fetch
- * reads memory); the banks here are caches of walks that can never be told apart from walking. Knows harts and RAM,
- * hands physical addresses outside RAM to the bus, and tells the engine when bytes it decoded change. */
+/* Address translation and the only path to guest memory. The guest sees a machine without a TLB (every access
+ * walks, every fetch reads memory); the banks here are caches of walks that can never be told apart from
+ * walking. Knows harts and RAM, hands physical addresses outside RAM to the bus, and tells the engine when
+ * bytes it decoded change. */
 #pragma once
 
 #include "cpu-core/hart/hart.h"
@@ -16,18 +17,19 @@ struct engine;
 #define TLB_SLOTS       1024
 #define TLB_FETCH_SLOTS 256
 #define TLB_FETCH_MARKS 8192
-#define TLB_BANKS       16 /* per hart */
+#define TLB_BANKS       16   /* per hart */
 #define TLB_NO_TAG      1ull /* matches no page address */
 
-/* 4 KiB translation: `tag` is the virtual page address, `addend` turns a virtual address into a host address. Exists
- * only for RAM, so a hit can not fault. An r or x slot implies A = 1, a w slot D = 1 and a page that is neither held nor walked. */
+/* 4 KiB translation: `tag` is the virtual page address, `addend` turns a virtual address into a host address.
+ * Exists only for RAM, so a hit can not fault. An r or x slot implies A = 1, a w slot D = 1 and a page that
+ * is neither held nor walked. */
 struct tlb_slot {
     uint64_t tag;
     uint64_t addend;
 };
 
-/* Views with different permissions have different banks. MXR = 1 and effective privilege from MPRV use TLB_VIEW_NONE: walked
- * every time. */
+/* Views with different permissions have different banks. MXR = 1 and effective privilege from MPRV use
+ * TLB_VIEW_NONE: walked every time. */
 enum tlb_view { TLB_VIEW_U, TLB_VIEW_S, TLB_VIEW_S_SUM, TLB_VIEW_M, TLB_VIEW_NONE };
 
 struct tlb_bank {
@@ -35,7 +37,8 @@ struct tlb_bank {
     struct tlb_slot w[TLB_SLOTS];
     struct tlb_slot x[TLB_FETCH_SLOTS];
     uint64_t fetched[TLB_FETCH_MARKS / 64]; /* hashed pages with fetch translations since fetch_gen changed */
-    uint64_t fetch_gen; /* what was derived from fetch translations of this bank holds while this is unchanged */
+    uint64_t
+        fetch_gen; /* what was derived from fetch translations of this bank holds while this is unchanged */
     uint64_t root; /* satp (MODE and PPN, ASID cleared) the bank belongs to; 0 for bare */
     uint8_t view;
     uint8_t index; /* of this bank in its hart */
@@ -51,9 +54,10 @@ struct mmu_target {
 };
 
 /* Counters of the mmu; one line each gives the field and its name in `stats`. */
-#define MMU_COUNTERS(X)                                                                                               \
-    X(walks) X(read_fills) X(write_fills) X(fetch_fills) X(tracked_stores) X(pte_drops) X(range_drops) X(bank_flushes) \
-    X(write_revokes) X(code_stores)
+#define MMU_COUNTERS(X)                                                                                      \
+    X(walks)                                                                                                 \
+    X(read_fills) X(write_fills) X(fetch_fills) X(tracked_stores) X(pte_drops) X(range_drops)                \
+        X(bank_flushes) X(write_revokes) X(code_stores)
 
 struct mmu_stats {
 #define X(name) uint64_t name;
@@ -61,10 +65,11 @@ struct mmu_stats {
 #undef X
 };
 
-/* Creates the translation state of a machine with `nharts` harts over `ram` and `bus` (borrowed). `max_levels` is 3, 4 or 5 (`mmu:
- * sv39|sv48|sv57`): satp modes above it are not implemented. `no_tlb` never caches a translation. */
-int mmu_create(struct mmu **m, struct ram *ram, const struct bus *bus, struct hart *const *harts, unsigned nharts,
-               unsigned max_levels, bool no_tlb);
+/* Creates the translation state of a machine with `nharts` harts over `ram` and `bus` (borrowed).
+ * `max_levels` is 3, 4 or 5 (`mmu: sv39|sv48|sv57`): satp modes above it are not implemented. `no_tlb` never
+ * caches a translation. */
+int mmu_create(struct mmu **m, struct ram *ram, const struct bus *bus, struct hart *const *harts,
+               unsigned nharts, unsigned max_levels, bool no_tlb);
 void mmu_destroy(struct mmu *m);
 
 /* The engine to notify; its invalidate() is called for stores into pages that an engine holds. */
@@ -74,7 +79,8 @@ unsigned mmu_max_levels(const struct mmu *m);
 struct ram *mmu_ram(const struct mmu *m);
 const struct mmu_stats *mmu_stats(const struct mmu *m);
 
-/* Host address of `size` bytes at `va` by the current bank, or NULL on a miss (also when they cross a page). */
+/* Host address of `size` bytes at `va` by the current bank, or NULL on a miss (also when they cross a page).
+ */
 static inline uint8_t *mmu_hit_read(const struct hart *h, uint64_t va, unsigned size)
 {
     const struct tlb_slot *s = &h->bank->r[(va >> PAGE_SHIFT) & (TLB_SLOTS - 1)];
@@ -86,40 +92,44 @@ static inline uint8_t *mmu_hit_write(const struct hart *h, uint64_t va, unsigned
     return s->tag == ((va + size - 1) & PAGE_MASK) ? (uint8_t *)(va + s->addend) : 0;
 }
 
-/* Full loads and stores of 1, 2, 4 or 8 bytes for the hart's current data view: any alignment, both pages of a crossing access
- * checked before a byte is written (tval names the failing part), MMIO (misaligned MMIO is an access fault).
- * On an exception: recorded in the hart, -EFAULT. Loads are zero-extended. */
+/* Full loads and stores of 1, 2, 4 or 8 bytes for the hart's current data view: any alignment, both pages of
+ * a crossing access checked before a byte is written (tval names the failing part), MMIO (misaligned MMIO is
+ * an access fault). On an exception: recorded in the hart, -EFAULT. Loads are zero-extended. */
 int mmu_load(struct hart *h, uint64_t va, unsigned size, uint64_t *value);
 int mmu_store(struct hart *h, uint64_t va, unsigned size, uint64_t value);
 
-/* Translates for an access of `size` bytes that does not cross a page, setting A (and D for writes) as the walk of an executing
- * access does. -EFAULT with the exception recorded (MMU_AMO: load permission and store permission, store/AMO fault codes). */
+/* Translates for an access of `size` bytes that does not cross a page, setting A (and D for writes) as the
+ * walk of an executing access does. -EFAULT with the exception recorded (MMU_AMO: load permission and store
+ * permission, store/AMO fault codes). */
 int mmu_translate(struct hart *h, uint64_t va, unsigned size, enum mmu_access access, struct mmu_target *t);
 
-/* Memory outside RAM that instructions may be fetched from: `len` bytes at `base`, whole pages, borrowed, constant while harts run. Data accesses
- * there go to the bus. */
+/* Memory outside RAM that instructions may be fetched from: `len` bytes at `base`, whole pages, borrowed,
+ * constant while harts run. Data accesses there go to the bus. */
 void mmu_set_rom(struct mmu *m, uint64_t base, uint8_t *host, uint64_t len);
 
-/* Fetches: the host address of the 2 bytes at `va` (RAM and ROM only: execution from MMIO is an instruction access fault) with the fetch
- * bank's help, and their physical address. Each page of an instruction is fetched when the instruction executes, in order. The answer
- * holds for the whole page while the engine runs this hart, until code_dirty is set or the privilege changes; what is kept longer holds
- * while fetch_bank and its fetch_gen stay the same. */
+/* Fetches: the host address of the 2 bytes at `va` (RAM and ROM only: execution from MMIO is an instruction
+ * access fault) with the fetch bank's help, and their physical address. Each page of an instruction is
+ * fetched when the instruction executes, in order. The answer holds for the whole page while the engine runs
+ * this hart, until code_dirty is set or the privilege changes; what is kept longer holds while fetch_bank and
+ * its fetch_gen stay the same. */
 int mmu_fetch(struct hart *h, uint64_t va, struct mmu_target *t);
 
-/* Writes to RAM at a translated physical address within one page: the path of every store that missed, of AMO/SC/cbo.zero and the walker's
- * A/D updates. Marks dirty, and on a tracked page drops derived entries and code. `h` is the writer (NULL for DMA). */
+/* Writes to RAM at a translated physical address within one page: the path of every store that missed, of
+ * AMO/SC/cbo.zero and the walker's A/D updates. Marks dirty, and on a tracked page drops derived entries and
+ * code. `h` is the writer (NULL for DMA). */
 void mmu_phys_store(struct mmu *m, struct hart *h, uint64_t pa, const void *bytes, unsigned len);
 
 /* DMA by the crossing layer and boot loaders. -EFAULT (nothing copied) unless the whole range is RAM. */
 int mmu_dma_read(struct mmu *m, uint64_t pa, void *dst, uint64_t len);
 int mmu_dma_write(struct mmu *m, uint64_t pa, const void *src, uint64_t len);
 
-/* An engine made something from bytes of this page: sets `holder` (PAGE_CODE or PAGE_DECODED) and revokes write entries.
- * mmu_release_code() clears it. */
+/* An engine made something from bytes of this page: sets `holder` (PAGE_CODE or PAGE_DECODED) and revokes
+ * write entries. mmu_release_code() clears it. */
 void mmu_hold_code(struct mmu *m, uint64_t pa, enum page_attr holder);
 void mmu_release_code(struct mmu *m, uint64_t pa, enum page_attr holder);
 
-/* Selects the banks for the hart's current satp, privilege, SUM, MXR and MPRV; call after any of them changed. */
+/* Selects the banks for the hart's current satp, privilege, SUM, MXR and MPRV; call after any of them
+ * changed. */
 void mmu_context_changed(struct hart *h);
 
 /* PMP of the hart changed: forgets its banks. */

@@ -50,9 +50,9 @@ struct device_description {
     struct channel_geometry geometry;
     uint8_t blob[1024]; /* initial device state */
     uint32_t blob_len;
-    /* Messages of inbound queues may span several guest buffers when the driver accepted feature bit merge_feature
-     * (DEVICE_MERGE_ALWAYS: in any case); their number is written as 16 bits at merge_count_at of the first
-     * (virtio-net's num_buffers; DEVICE_MERGE_NO_COUNT: nowhere, the queue is a byte stream). */
+    /* Messages of inbound queues may span several guest buffers when the driver accepted feature bit
+     * merge_feature (DEVICE_MERGE_ALWAYS: in any case); their number is written as 16 bits at merge_count_at
+     * of the first (virtio-net's num_buffers; DEVICE_MERGE_NO_COUNT: nowhere, the queue is a byte stream). */
     bool inbound_merge;
     uint32_t merge_feature, merge_count_at;
     /* Messages due at virtual times, ascending in ns; owned by the kind, read once after configure(). */
