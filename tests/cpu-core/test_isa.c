@@ -99,7 +99,6 @@ static void test_illegal(void **state)
         0x00005053,            /* fadd.s with rm = 5 */
         0x02006053,            /* fadd.d with rm = 6 */
         0x06000053,            /* fadd.q */
-        0x02000053 | 2u << 25, /* fadd.h: Zfhmin has no arithmetic */
         0x1000202f | 1u << 20, /* lr.w with rs2 */
         0xffffffff,
         0x30200073 | 1u << 7, /* mret with rd */
