@@ -246,7 +246,7 @@ static bool to_int(struct tr *t, const struct insn *in, bool d, unsigned w)
     struct rm from = fr(in->rs1);
     bool static_mode = in->rm != 7 && in->rm != FP_RTZ;
 
-    if (in->rm == FP_RMM || (in->rm == 7 && t->key.fp == FP_MODE_SLOW))
+    if (in->rm == FP_RMM)
         return false;
     s = begin(t);
     if (!d)
@@ -273,7 +273,7 @@ static bool from_int(struct tr *t, const struct insn *in, bool d, unsigned w, bo
 {
     struct emitter *e = &t->e;
 
-    if (!exact && (in->rm != 7 || t->key.fp == FP_MODE_SLOW))
+    if (!exact && in->rm != 7)
         return false;
     need_registers(t);
     dirty(t);
@@ -377,9 +377,11 @@ bool tr_fp(struct tr *t, const struct insn *in)
 {
     bool d = isa_table[in->op].match >> 25 & 1;
 
+    if (isa_table[in->op].flags & ISA_RM && in->rm == 7 && t->key.fp == FP_MODE_SLOW)
+        return false; /* illegal, or to nearest with ties away from zero */
     if (without_rounding(t, in))
         return true;
-    if (!(isa_table[in->op].flags & ISA_RM) || in->rm != 7 || t->key.fp == FP_MODE_SLOW)
+    if (!(isa_table[in->op].flags & ISA_RM) || in->rm != 7)
         return false;
     switch (in->op) {
     case INSN_FADD_D:

@@ -116,8 +116,42 @@ static uint64_t next_slice(uint64_t *state, uint64_t longest)
     return 1 + (*state >> 33) % longest;
 }
 
-static int differ(const struct bare *a, uint64_t slice)
+static void print_registers(const char *name, const uint64_t *a, const uint64_t *b)
 {
+    for (unsigned i = 0; i < 32; i++)
+        if (a[i] != b[i])
+            printf("%s%u: %#" PRIx64 ", should be %#" PRIx64 "\n", name, i, a[i], b[i]);
+}
+
+static void print_differences(const struct hart *a, const struct hart *b)
+{
+    const struct {
+        const char *name;
+        uint64_t a, b;
+    } fields[] = {{"pc", a->pc, b->pc},
+                  {"privilege", a->priv, b->priv},
+                  {"mstatus", a->mstatus, b->mstatus},
+                  {"fflags", a->fflags, b->fflags},
+                  {"frm", a->frm, b->frm},
+                  {"mcause", a->mcause, b->mcause},
+                  {"mepc", a->mepc, b->mepc},
+                  {"mtval", a->mtval, b->mtval},
+                  {"scause", a->scause, b->scause},
+                  {"sepc", a->sepc, b->sepc},
+                  {"stval", a->stval, b->stval},
+                  {"traps", a->traps, b->traps},
+                  {"reservation", a->res_valid ? a->res_addr : 0, b->res_valid ? b->res_addr : 0}};
+
+    for (unsigned i = 0; i < sizeof fields / sizeof *fields; i++)
+        if (fields[i].a != fields[i].b)
+            printf("%s: %#" PRIx64 ", should be %#" PRIx64 "\n", fields[i].name, fields[i].a, fields[i].b);
+    print_registers("x", a->x, b->x);
+    print_registers("f", a->f, b->f);
+}
+
+static int differ(const struct bare *a, const struct bare *b, uint64_t slice)
+{
+    print_differences(&a->hart, &b->hart);
     printf("states differ after %" PRIu64 " steps, equal %" PRIu64 " steps before; pc %#" PRIx64 "\n",
            a->steps, slice, a->hart.pc);
     return STATUS_DIFFERS;
@@ -135,7 +169,7 @@ static int run_lockstep(struct bare *a, struct bare *b, const struct options *o,
         bool over = ended(a, tohost, &failed);
         ended(b, tohost, &ignored);
         if (a->steps != b->steps || bare_hash(a, with_ram || over) != bare_hash(b, with_ram || over))
-            return differ(a, slice);
+            return differ(a, b, slice);
         if (over)
             return report(failed, a->steps);
         if (with_ram)
