@@ -330,7 +330,8 @@ static void unit_csr(struct stream *s)
         stream_li(s, REG_SCRATCH, (int32_t)(rule->bits & (uint32_t)stream_random(s)));
         stream_put(s, by_register[1 + kind % 2], REG_SCRATCH2, REG_SCRATCH, rule->csr);
         stream_li(s, REG_SCRATCH, (int32_t)(rule->bits & ~STATUS_FS));
-        stream_put(s, INSN_AND, rd, REG_SCRATCH2, REG_SCRATCH);
+        stream_put(s, INSN_AND, REG_SCRATCH2, REG_SCRATCH2, REG_SCRATCH);
+        stream_put(s, INSN_ADDI, rd, REG_SCRATCH2, 0);
     } else if (stream_one_in(s, 2)) {
         stream_put(s, by_constant[kind], rd, stream_below(s, 32) & rule->bits, rule->csr);
     } else {
