@@ -44,7 +44,9 @@ static struct helper_result trap(struct hart *h)
 /* The instruction retired: the block goes on unless something that it does not look at changed. */
 static bool undisturbed(const struct hart *h, int64_t left)
 {
-    return h->left == left && !h->irq_ready && !h->yield && !h->code_dirty;
+    bool fp_clean = h->f_loaded && (h->mstatus & MSTATUS_FS) != MSTATUS_FS;
+
+    return h->left == left && !h->irq_ready && !h->yield && !h->code_dirty && !fp_clean;
 }
 
 static struct helper_result retire_and_leave(struct hart *h, const struct site *s)

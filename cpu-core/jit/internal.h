@@ -31,6 +31,7 @@ enum exit_reason {
     EXIT_LOOKUP, /* go on at h->pc */
     EXIT_LINK,   /* go on at h->pc; `data` is the link to connect */
     EXIT_BUDGET, /* go on at h->pc: fewer steps are left than the block has */
+    EXIT_FP,     /* the block at h->pc may make mstatus.FS dirty, which it is not: interpret it */
     EXIT_STEP,   /* the instruction at h->pc crosses the page: interpret it */
     EXIT_LEFT,   /* a helper ended the block after an instruction or trap */
     EXIT_REASONS
@@ -49,8 +50,8 @@ struct jit_exit {
     X(cold_steps)                                                                                            \
     X(lookups)                                                                                               \
     X(links)                                                                                                 \
-    X(budget_exits) X(slow_loads) X(slow_stores) X(group_misses) X(group_splits) X(steps) X(groups)          \
-        X(grouped) X(ungrouped)
+    X(budget_exits)                                                                                          \
+    X(slow_loads) X(slow_stores) X(group_misses) X(group_splits) X(steps) X(groups) X(grouped) X(ungrouped)
 
 struct jit_stats {
 #define X(name) uint64_t name;
@@ -143,11 +144,13 @@ enum constant {
     CONST_SIGN32, /* of the lowest 32 bits, others 0 */
     CONST_ABS32,  /* its complement */
     CONST_BOX,    /* bits 32 to 63, upper half 0 */
+    CONST_FFLAGS, /* four of them: fflags by the low 6 bits of MXCSR */
 };
 
 /* fpstate.c: MXCSR while the engine runs. */
-void fp_enter(const struct hart *h); /* from the hart: rounding mode; no flags */
-void fp_leave(struct hart *h);       /* to the hart: adds the flags */
+void fp_enter(struct hart *h);     /* from the hart: rounding mode; no flags */
+void fp_leave(struct hart *h);     /* to the hart: adds the flags */
+unsigned fp_flags(unsigned mxcsr); /* fflags of the flags in MXCSR */
 
 /* The part of the jump salt that says what code was translated under. */
 #define MODE_FP_ON   1ull

@@ -131,6 +131,25 @@ static const uint8_t *emit_helper(struct emitter *e, void *const *function)
     return begin;
 }
 
+/* Loads the floating-point registers, or leaves where FS is not dirty. eax: offset of the block. */
+static void emit_load_fpins(struct jit *j, struct emitter *e)
+{
+    uint8_t *clean;
+
+    j->load_fpins = e->at + e->run;
+    emit_load32(e, RCX, rm_mem(REG_HART, HART(mstatus)));
+    emit_op_imm(e, OPC(0, 0, 0xf7), 2, rm_reg(RCX), 0, 0); /* not */
+    emit_op_imm(e, OPC(0, 0, 0xf7), 0, rm_reg(RCX), 4, MSTATUS_FS);
+    clean = emit_jcc(e, CC_NE);
+    move_fpins(e, true);
+    emit_op_imm(e, OPC(0, 0, 0xc7), 0, rm_mem(REG_HART, HART(f_loaded)), 4, 1);
+    emit_ret(e);
+    emit_bind(clean, e->at);
+    emit_alu_const(e, ALU_ADD, rm_reg(RSP), 8);
+    emit_const(e, RCX, EXIT_FP);
+    emit_jmp_run(e, j->exit_at);
+}
+
 static void emit_fixed(struct jit *j)
 {
     struct region *r = &j->blocks.regions[0];
@@ -156,16 +175,15 @@ static void emit_fixed(struct jit *j)
 
     for (unsigned i = 0; i < sizeof constants / sizeof *constants; i++)
         memcpy(j->blocks.constants[i], constants[i], sizeof constants[i]);
+    for (unsigned i = 0; i < 64; i++)
+        ((uint8_t *)j->blocks.constants[CONST_FFLAGS])[i] = (uint8_t)fp_flags(i);
     emit_enter(&e);
     emit_exits(j, &e);
     for (unsigned i = 0; i < sizeof calls / sizeof *calls; i++) {
         helpers[i] = calls[i].function;
         *calls[i].entry = emit_helper(&e, &helpers[i]);
     }
-    j->load_fpins = e.at + e.run;
-    move_fpins(&e, true);
-    emit_op_imm(&e, OPC(0, 0, 0xc7), 0, rm_mem(REG_HART, HART(f_loaded)), 4, 1);
-    emit_ret(&e);
+    emit_load_fpins(j, &e);
     memcpy(&j->enter, &enter, sizeof enter);
     j->blocks.fixed_len = (size_t)(e.at - r->hot);
     r->hot = e.at;
@@ -293,6 +311,8 @@ static enum engine_exit round_trip(struct jit *j, struct hart *h, struct link **
         if (h->left > 0)
             return interpret(j, h, NULL, (uint64_t)h->left);
     }
+    if (x.reason == EXIT_FP && h->left > 0)
+        return interpret(j, h, fetch_page(j, h, &err), 0);
     if (x.reason == EXIT_STEP && h->left > 0)
         return interpret(j, h, NULL, 1);
     return ENGINE_BUDGET;

@@ -39,6 +39,8 @@ bool tr_branch(struct tr *t, const struct insn *in)
     int32_t target = ti->offset + in->imm;
     uint8_t *over;
 
+    if (ti->converted)
+        return true;
     compare(t, in);
     if (ti->falls) {
         struct stub *s = tr_stub(t, STUB_EXIT);
@@ -55,6 +57,25 @@ bool tr_branch(struct tr *t, const struct insn *in)
     }
     tr_goto(t, &t->e, ti->offset + in->len);
     return true;
+}
+
+/* `in` unless the branch before it is taken, without a jump. A skipped instruction is not a step. */
+void tr_conditional(struct tr *t, const struct insn *branch, const struct insn *in)
+{
+    struct emitter *e = &t->e;
+    enum x64_cond taken = condition(branch->op);
+    unsigned d = tr_dest(in->rd, RAX);
+
+    t->group_base = 0;
+    emit_load(e, RDX, gx(in->rd));
+    tr_int(t, in);
+    compare(t, branch);
+    emit_load(e, d, gx(in->rd));
+    emit_op(e, X_CMOV(taken) | OPC_W, d, rm_reg(RDX));
+    tr_set(t, in->rd, d);
+    emit_setcc(e, taken, RCX);
+    emit_op(e, X_MOVZX8, RCX, rm_reg(RCX));
+    emit_alu(e, ALU_ADD, REG_LEFT, rm_reg(RCX));
 }
 
 /* rd = the address after this instruction, computed in rcx if it lives in memory. */

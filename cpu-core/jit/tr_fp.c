@@ -18,29 +18,6 @@ static struct rm constant(const struct tr *t, enum constant c)
     return rm_at(t->j->blocks.constants[c]);
 }
 
-/* Before every instruction that touches the registers. */
-static void need_registers(struct tr *t)
-{
-    uint8_t *over;
-
-    if (t->fp_loaded)
-        return;
-    emit_alu_const32(&t->e, ALU_CMP, rm_mem(REG_HART, HART(f_loaded)), 0);
-    over = emit_jcc8(&t->e, CC_NE);
-    emit_call_run(&t->e, t->j->load_fpins);
-    emit_bind8(over, t->e.at);
-    t->fp_loaded = true;
-}
-
-/* Before an instruction that makes FS dirty retires: nothing after this may trap. */
-static void dirty(struct tr *t)
-{
-    if (t->fp_dirty)
-        return;
-    emit_op_imm(&t->e, OPC(0, 0, 0x81), ALU_OR, rm_mem(REG_HART, HART(mstatus)), 4, MSTATUS_FS);
-    t->fp_dirty = true;
-}
-
 /* Vector register with the contents of `r`: its own, or `scratch` after a load. */
 static unsigned use(struct tr *t, unsigned r, unsigned scratch)
 {
@@ -90,7 +67,6 @@ static void need_boxes(struct tr *t, const struct insn *in, unsigned n)
 
 static struct stub *begin(struct tr *t)
 {
-    need_registers(t);
     return tr_stub(t, STUB_STEP);
 }
 
@@ -104,7 +80,6 @@ static void finish(struct tr *t, const struct insn *in, bool d, struct stub *s)
 {
     emit_vex(&t->e, F_UCOMI(d), X0, 0, rm_reg(X0));
     stub_from(s, emit_jcc(&t->e, CC_P));
-    dirty(t);
     set(t, in->rd, X0, !d);
     end(t, s);
 }
@@ -155,7 +130,6 @@ static void min_max(struct tr *t, const struct insn *in, bool d, unsigned opc)
     stub_from(s, emit_jcc(&t->e, CC_P));
     stub_from(s, emit_jcc(&t->e, CC_E));
     emit_vex(&t->e, F_ARITH(d, opc), X0, a, fr(in->rs2));
-    dirty(t);
     set(t, in->rd, X0, !d);
     end(t, s);
 }
@@ -169,7 +143,6 @@ static void sign(struct tr *t, const struct insn *in, bool d)
          xor = in->op == INSN_FSGNJX_D || in->op == INSN_FSGNJX_S;
     unsigned a;
 
-    need_registers(t);
     if (!d)
         need_boxes(t, in, 2);
     a = use(t, in->rs1, X0);
@@ -194,7 +167,6 @@ static void sign(struct tr *t, const struct insn *in, bool d)
         emit_vex(e, xor? F_XOR : F_OR, X0, a, rm_reg(X1));
         a = X0;
     }
-    dirty(t);
     set(t, in->rd, a, !d);
 }
 
@@ -207,10 +179,8 @@ static void compare(struct tr *t, const struct insn *in, bool d)
         in->op == INSN_FLEQ_D || in->op == INSN_FLEQ_S || in->op == INSN_FLTQ_D || in->op == INSN_FLTQ_S;
 
     less = less || in->op == INSN_FLTQ_D || in->op == INSN_FLTQ_S;
-    need_registers(t);
     if (!d)
         need_boxes(t, in, 2);
-    dirty(t);
     if (equal) {
         emit_vex(e, F_UCOMI(d), use(t, in->rs1, X0), 0, fr(in->rs2));
         emit_setcc(e, CC_NP, RAX);
@@ -260,7 +230,6 @@ static bool to_int(struct tr *t, const struct insn *in, bool d, unsigned w)
     stub_from(s, emit_jcc(e, CC_O));
     if (static_mode)
         emit_vex_imm(e, F_ROUND(d), X0, X0, fr(in->rs1), 1, modes[in->rm]); /* raises inexact */
-    dirty(t);
     if (!w)
         emit_op(e, X_MOVSXD, RAX, rm_reg(RAX));
     tr_set(t, in->rd, RAX);
@@ -275,8 +244,6 @@ static bool from_int(struct tr *t, const struct insn *in, bool d, unsigned w, bo
 
     if (!exact && in->rm != 7)
         return false;
-    need_registers(t);
-    dirty(t);
     emit_vex(e, F_ONES, X0, X0, rm_reg(X0));
     if (is_unsigned) {
         emit_load32(e, RAX, gx(in->rs1));
@@ -292,7 +259,6 @@ static bool move(struct tr *t, const struct insn *in)
 {
     struct emitter *e = &t->e;
 
-    need_registers(t);
     switch (in->op) {
     case INSN_FMV_X_D:
         emit_vex(e, F_TO_GPR, use(t, in->rs1, X0), 0, rm_reg(RAX));
@@ -304,12 +270,10 @@ static bool move(struct tr *t, const struct insn *in)
         tr_set(t, in->rd, RAX);
         return true;
     case INSN_FMV_D_X:
-        dirty(t);
         emit_vex(e, F_FROM_GPR, X0, 0, gx(in->rs1));
         set(t, in->rd, X0, false);
         return true;
     default: /* fmv.w.x */
-        dirty(t);
         emit_vex(e, F_FROM_GPR32, X0, 0, gx(in->rs1));
         emit_vex(e, F_OR, X0, X0, constant(t, CONST_BOX));
         set(t, in->rd, X0, true);
@@ -444,7 +408,6 @@ bool tr_fload(struct tr *t, const struct insn *in)
 
     if (size < 4)
         return false;
-    need_registers(t);
     from = tr_access(t, in, false, &miss);
     x = target_fpin[in->rd] != REG_NONE ? target_fpin[in->rd] : X0;
     emit_vex(&t->e, F_LOAD(size == 8), x, 0, from);
@@ -453,7 +416,6 @@ bool tr_fload(struct tr *t, const struct insn *in)
     set(t, in->rd, x, size == 4);
     if (miss)
         miss->back = t->e.at;
-    dirty(t);
     return true;
 }
 
@@ -475,7 +437,6 @@ bool tr_fstore(struct tr *t, const struct insn *in)
 
     if (size < 4)
         return false;
-    need_registers(t);
     to = tr_access(t, in, true, &miss);
     emit_vex(&t->e, F_STORE(size == 8), use(t, in->rs2, X0), 0, to);
     if (miss)

@@ -61,7 +61,7 @@ static struct span look_ahead(const struct tr *t, unsigned from, unsigned base, 
                 break;
             s = (struct span){low, high, s.members + 1};
         }
-        if (ends_group(in, base))
+        if (ends_group(in, base) || t->seq[k].conditional)
             break;
     }
     return s;

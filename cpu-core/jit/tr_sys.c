@@ -2,6 +2,7 @@
  * the rest through helpers. */
 #include "cpu-core/jit/translate.h"
 
+#define CSR_FFLAGS   0x001
 #define CSR_SSTATUS  0x100
 #define CSR_SSCRATCH 0x140
 #define CSR_SEPC     0x141
@@ -16,7 +17,6 @@ static void call(struct tr *t, const struct insn *in, const uint8_t *helper)
     emit_const(&t->e, RAX, in->bits);
     emit_const(&t->e, RCX, site_pack(&s));
     emit_call_run(&t->e, helper);
-    t->fp_dirty = false;
 }
 
 /* Place of a supervisor CSR without side effects, 0 for others. */
@@ -81,11 +81,43 @@ static void disable_interrupts(struct tr *t, const struct insn *in)
     emit_alu_const(e, ALU_AND, rm_mem(REG_HART, HART(mstatus)), -1 - (int32_t)MSTATUS_SIE);
 }
 
+/* fflags is what the hart has and what MXCSR collected since. Changes of it want FS dirty, which it is in
+ * blocks with floating point. */
+static bool accrued(struct tr *t, const struct insn *in)
+{
+    struct emitter *e = &t->e;
+    bool immediate = in->op == INSN_CSRRWI, write = immediate || in->op == INSN_CSRRW;
+
+    if (!write && !(in->op == INSN_CSRRS && in->rs1 == 0))
+        return false;
+    if (immediate)
+        emit_const(e, RCX, in->rs1);
+    else if (write)
+        emit_load(e, RCX, gx(in->rs1));
+    if (in->rd) {
+        emit_vex(e, OPC(1, 0, 0xae), 3, 0, rm_mem(REG_HART, HART(mxcsr_now))); /* vstmxcsr */
+        emit_load32(e, RAX, rm_mem(REG_HART, HART(mxcsr_now)));
+        emit_alu_const32(e, ALU_AND, rm_reg(RAX), 63);
+        emit_lea(e, RDX, rm_at(t->j->blocks.constants[CONST_FFLAGS]));
+        emit_op(e, X_MOVZX8 & ~(unsigned)OPC_BYTE_RM, RAX, rm_sib(RDX, RAX, 0, 0));
+        emit_alu32(e, ALU_OR, RAX, rm_mem(REG_HART, HART(fflags)));
+        tr_set(t, in->rd, RAX);
+    }
+    if (write) {
+        emit_alu_const32(e, ALU_AND, rm_reg(RCX), 31);
+        emit_op(e, X_MOV_STORE, RCX, rm_mem(REG_HART, HART(fflags)));
+        emit_vex(e, OPC(1, 0, 0xae), 2, 0, rm_mem(REG_HART, HART(mxcsr))); /* vldmxcsr */
+    }
+    return true;
+}
+
 bool tr_csr(struct tr *t, const struct insn *in)
 {
     unsigned csr = (unsigned)in->imm & 0xfff;
     int32_t place = plain_register(csr);
 
+    if (csr == CSR_FFLAGS && t->key.fp != FP_MODE_OFF && accrued(t, in))
+        return true;
     if (t->key.priv >= PRIV_S && place && plain(t, in, place))
         return true;
     if (t->key.priv >= PRIV_S && csr == CSR_SSTATUS && in->op == INSN_CSRRCI && in->rs1 == MSTATUS_SIE)

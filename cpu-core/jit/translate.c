@@ -41,6 +41,21 @@ static bool visited(const struct tr *t, int32_t offset)
     return false;
 }
 
+/* Whether the branch `in` at `offset` skips one computation that does not change what it compares: both
+ * become straight-line code. */
+static bool skips_one(const struct insn *in, const uint8_t *page, unsigned offset, struct insn *skipped)
+{
+    uint32_t bits;
+
+    offset += in->len;
+    if (isa_table[in->op].cls != ISA_CLASS_BRANCH || offset >= PAGE_SIZE)
+        return false;
+    bits = fetch(page, offset);
+    return !crosses(bits, offset) && isa_decode(bits, skipped) == 0 &&
+           isa_table[skipped->op].cls == ISA_CLASS_ALU && in->imm == in->len + skipped->len && skipped->rd &&
+           skipped->rd != in->rs1 && skipped->rd != in->rs2;
+}
+
 /* Whether the block goes on after a control transfer, and where. */
 static bool follow(struct tr *t, struct tr_insn *ti, int32_t *offset, unsigned *exits)
 {
@@ -78,11 +93,17 @@ static bool follow(struct tr *t, struct tr_insn *ti, int32_t *offset, unsigned *
     }
 }
 
+static uint64_t granules_of(int32_t offset, unsigned len)
+{
+    return 1ull << (offset >> GRANULE_SHIFT) | 1ull << ((offset + (int32_t)len - 1) >> GRANULE_SHIFT);
+}
+
 /* Decodes the block from the key's address. */
 static void collect(struct tr *t, const uint8_t *page)
 {
     int32_t offset = (int32_t)(t->key.pa & ~PAGE_MASK);
     unsigned exits = 0;
+    struct insn skipped;
 
     t->end = END_NONE;
     while (t->n < BLOCK_INSNS) {
@@ -96,12 +117,20 @@ static void collect(struct tr *t, const uint8_t *page)
             break;
         }
         *ti = (struct tr_insn){.offset = (uint16_t)offset};
-        t->block.granules |= 1ull << (offset >> GRANULE_SHIFT) |
-                             1ull << ((offset + (int)isa_length(bits) - 1) >> GRANULE_SHIFT);
+        t->block.granules |= granules_of(offset, isa_length(bits));
         t->n++;
         if (isa_decode(bits, &ti->in) != 0) {
             ti->in = (struct insn){.bits = bits, .op = ISA_COUNT, .len = (uint8_t)isa_length(bits)};
             return;
+        }
+        if (t->n + 1 < BLOCK_INSNS && skips_one(&ti->in, page, (unsigned)offset, &skipped)) {
+            ti->falls = ti->converted = true;
+            offset += ti->in.len;
+            t->seq[t->n] = (struct tr_insn){.in = skipped, .offset = (uint16_t)offset, .conditional = true};
+            t->block.granules |= granules_of(offset, skipped.len);
+            t->n++;
+            offset += skipped.len;
+            continue;
         }
         if (!follow(t, ti, &offset, &exits))
             return;
@@ -197,7 +226,6 @@ void tr_step(struct tr *t)
 
     emit_const(&t->e, RCX, site_pack(&s));
     emit_call_run(&t->e, t->j->step);
-    t->fp_dirty = false;
     t->boxed = 0;
 }
 
@@ -310,10 +338,38 @@ static void emit_end(struct tr *t)
     }
 }
 
+static bool uses_fp(const struct tr *t)
+{
+    for (unsigned i = 0; i < t->n; i++) {
+        const struct insn *in = &t->seq[i].in;
+        if (in->op < ISA_BASE_COUNT && (isa_table[in->op].flags & ISA_FS ||
+                                        (isa_table[in->op].cls == ISA_CLASS_CSR && (in->imm & 0xfff) <= 3)))
+            return true;
+    }
+    return false;
+}
+
+/* Blocks with floating point are entered with its registers loaded, which implies that mstatus.FS is dirty.
+ * Jumps from the block to its head need not look again. */
+static void emit_fp_entry(struct tr *t)
+{
+    struct emitter *e = &t->e;
+    uint8_t *over;
+
+    if (t->key.fp == FP_MODE_OFF || !uses_fp(t))
+        return;
+    emit_alu_const32(e, ALU_CMP, rm_mem(REG_HART, HART(f_loaded)), 0);
+    over = emit_jcc8(e, CC_NE);
+    emit_const(e, RAX, t->seq[0].offset);
+    emit_call_run(e, t->j->load_fpins);
+    emit_bind8(over, e->at);
+}
+
 static void emit_block(struct tr *t)
 {
     struct stub *s = tr_stub(t, STUB_BUDGET);
 
+    emit_fp_entry(t);
     t->head = t->e.at;
     if (t->n) {
         emit_alu_const(&t->e, ALU_SUB, rm_reg(REG_LEFT), (int32_t)t->n);
@@ -321,7 +377,9 @@ static void emit_block(struct tr *t)
     }
     for (t->i = 0; t->i < t->n; t->i++) {
         const struct insn *in = &t->seq[t->i].in;
-        if (!translate_insn(t, in))
+        if (t->seq[t->i].conditional)
+            tr_conditional(t, &t->seq[t->i - 1].in, in);
+        else if (!translate_insn(t, in))
             tr_step(t);
         tr_group_update(t, in);
     }
@@ -353,7 +411,6 @@ struct block *translate(struct jit *j, const struct block_key *key, const uint8_
     t->n = t->nstubs = 0;
     t->page_end = false;
     t->group_base = 0;
-    t->fp_loaded = t->fp_dirty = false;
     t->boxed = 0;
     collect(t, page);
     t->block.insns = (uint16_t)t->n;

@@ -37,7 +37,9 @@ struct span {
 struct tr_insn {
     struct insn in;
     uint16_t offset;
-    bool falls; /* a conditional branch after which the block goes on */
+    bool falls;       /* a branch or jump after which the block goes on */
+    bool converted;   /* a branch over the next instruction, which does its work: it is … */
+    bool conditional; /* … this one */
 };
 
 struct tr {
@@ -56,9 +58,8 @@ struct tr {
     unsigned nstubs;
 
     /* The live access group: rdx is the addend (base pinned) or the host address of the base. */
-    bool fp_loaded, fp_dirty; /* in this block, up to here: registers are loaded, mstatus.FS is dirty */
-    uint32_t boxed;           /* floating-point registers that are known to hold single precision */
-    uint8_t group_base;       /* 0: none */
+    uint32_t boxed;     /* floating-point registers that are known to hold single precision */
+    uint8_t group_base; /* 0: none */
     struct span group_read, group_write; /* what was checked; no members: nothing */
 };
 
@@ -110,6 +111,7 @@ bool tr_amo(struct tr *t, const struct insn *in);
 bool tr_csr(struct tr *t, const struct insn *in);
 bool tr_sys(struct tr *t, const struct insn *in);
 bool tr_cbo(struct tr *t, const struct insn *in);
+void tr_conditional(struct tr *t, const struct insn *branch, const struct insn *in);
 bool tr_branch(struct tr *t, const struct insn *in);
 bool tr_jump(struct tr *t, const struct insn *in);
 
