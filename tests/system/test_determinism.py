@@ -71,6 +71,16 @@ def cache(stop='300000000'):
     machine.check(len(with_tlb) == len(without), 'one run was shorter')
 
 
+def engines(stop='1000000000', harts='1'):
+    """The translator against the interpreter: equal hashes every 10 million steps, with disk and network."""
+    words = ('--hash-every', '10000000', '--stop-at', stop, '--cpus', harts, '--net', 'echo')
+    runs = [hashes(*words, '--engine', engine) for engine in ('interp', 'jit')]
+    machine.check(len(runs[0]) >= int(stop) // 10000000, f'{len(runs[0])} hashes')
+    for a, b in zip(*runs):
+        machine.check(a == b, f'interpreted {a}, translated {b}')
+    machine.check(len(runs[0]) == len(runs[1]), 'one run was shorter')
+
+
 def isolation():
     """Guest memory holds a pattern; nothing but the vcpu process has a mapping that could be it, or finds the pattern in what it maps."""
     mib = 256
@@ -124,4 +134,4 @@ def search(memory, pid, start, end, needle):
     return False
 
 
-machine.main({'repeat': repeat, 'cache': cache, 'isolation': isolation})
+machine.main({'repeat': repeat, 'cache': cache, 'engines': engines, 'isolation': isolation})
