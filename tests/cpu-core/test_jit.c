@@ -1,0 +1,161 @@
+/* The translator beside an interpreter that caches nothing, on random programs: the visible state is the same
+ * after every slice, whatever the slices are and whatever the translator had to forget. */
+#include "cpu-core/jit/jit.h"
+#include "tests/insn/bare.h"
+#include "tests/insn/stream.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#define MEMORY     (8u << 20)
+#define BLOCKS     60u
+#define RAM_PERIOD 50000u /* steps between comparisons of RAM */
+
+struct pair {
+    struct bare jit, interp;
+    uint64_t random;
+};
+
+static uint32_t below(struct pair *p, uint32_t n)
+{
+    p->random = p->random * 6364136223846793005ull + 1442695040888963407ull;
+    return (uint32_t)((p->random >> 32) * n >> 32);
+}
+
+/* Two machines with the same random program. */
+static struct pair *begin(uint64_t seed, bool fences, unsigned heat)
+{
+    struct pair *p = test_calloc(1, sizeof *p);
+    struct stream s = {.image = test_calloc(1, STREAM_SIZE), .random = seed, .fences = fences};
+
+    p->random = seed;
+    stream_runtime(&s, BLOCKS);
+    for (unsigned i = 0; i < BLOCKS; i++)
+        stream_block(&s, i);
+    assert_false(s.failed);
+    assert_int_equal(bare_create(&p->jit, &jit_engine, MEMORY, false), 0);
+    assert_int_equal(bare_create(&p->interp, &interp_engine, MEMORY, true), 0);
+    jit_set_heat(p->jit.engine, heat);
+    assert_int_equal(mmu_dma_write(p->jit.mmu, STREAM_BASE, s.image, STREAM_SIZE), 0);
+    assert_int_equal(mmu_dma_write(p->interp.mmu, STREAM_BASE, s.image, STREAM_SIZE), 0);
+    hart_reset(&p->jit.hart, STREAM_BASE);
+    hart_reset(&p->interp.hart, STREAM_BASE);
+    test_free(s.image);
+    return p;
+}
+
+static void end(struct pair *p)
+{
+    bare_destroy(&p->jit);
+    bare_destroy(&p->interp);
+    test_free(p);
+}
+
+static void run_both(struct pair *p, uint64_t slice, bool with_ram)
+{
+    bare_run(&p->jit, slice);
+    bare_run(&p->interp, slice);
+    assert_int_equal(p->jit.steps, p->interp.steps);
+    if (bare_hash(&p->jit, with_ram) != bare_hash(&p->interp, with_ram))
+        fail_msg("states differ after %llu steps", (unsigned long long)p->jit.steps);
+}
+
+/* `max_slice` 1: compares after every step. */
+static void compare(uint64_t seed, bool fences, unsigned heat, uint32_t max_slice, uint64_t steps)
+{
+    struct pair *p = begin(seed, fences, heat);
+    uint64_t next_ram = RAM_PERIOD;
+
+    while (p->jit.steps < steps && !p->jit.stopped) {
+        bool with_ram = p->jit.steps >= next_ram;
+        run_both(p, 1 + below(p, max_slice), with_ram);
+        if (with_ram)
+            next_ram += RAM_PERIOD;
+    }
+    run_both(p, 1, true);
+    end(p);
+}
+
+static void test_every_step(void **state)
+{
+    for (uint64_t seed = 1; seed <= 4; seed++)
+        compare(seed, seed % 2, 0, 1, 60000);
+}
+
+static void test_short_slices(void **state)
+{
+    compare(11, true, 0, 2, 100000);
+    compare(12, false, 0, 3, 100000);
+    compare(13, true, 0, 7, 200000);
+}
+
+static void test_slices(void **state)
+{
+    for (uint64_t seed = 21; seed <= 32; seed++)
+        compare(seed, seed % 2, 0, 500, 500000);
+}
+
+static void test_cold_tier(void **state)
+{
+    for (uint64_t seed = 41; seed <= 44; seed++)
+        compare(seed, seed % 2, (unsigned)(seed - 40), 200, 300000);
+}
+
+/* Everything translated, or every translation bank, goes away at random moments. */
+static void test_flushes(void **state)
+{
+    for (uint64_t seed = 51; seed <= 54; seed++) {
+        struct pair *p = begin(seed, seed % 2, 0);
+        while (p->jit.steps < 300000 && !p->jit.stopped) {
+            run_both(p, 1 + below(p, 300), false);
+            if (below(p, 20) == 0)
+                jit_engine.flush(p->jit.engine);
+            if (below(p, 20) == 0)
+                mmu_flush(p->jit.mmu);
+            if (below(p, 50) == 0)
+                mmu_ram_hash(p->jit.mmu);
+        }
+        run_both(p, 1, true);
+        end(p);
+    }
+}
+
+/* A device writes code that was translated. */
+static void test_dma_into_code(void **state)
+{
+    static const uint32_t loop[] = {
+        0x00150513, /* addi a0,a0,1 */
+        0xffdff06f, /* j -4 */
+    };
+    static const uint32_t by_two = 0x00250513; /* addi a0,a0,2 */
+    struct pair *p = begin(1, true, 0);
+
+    for (unsigned i = 0; i < 2; i++) {
+        struct bare *b = i ? &p->interp : &p->jit;
+        assert_int_equal(mmu_dma_write(b->mmu, STREAM_BASE, loop, sizeof loop), 0);
+        hart_reset(&b->hart, STREAM_BASE);
+    }
+    run_both(p, 1001, true);
+    assert_int_equal(p->jit.hart.x[10], 501);
+    for (unsigned i = 0; i < 2; i++)
+        assert_int_equal(mmu_dma_write((i ? &p->interp : &p->jit)->mmu, STREAM_BASE, &by_two, sizeof by_two),
+                         0);
+    run_both(p, 1000, true);
+    assert_int_equal(p->jit.hart.x[10], 1501);
+    end(p);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_step), cmocka_unit_test(test_short_slices),
+        cmocka_unit_test(test_slices),     cmocka_unit_test(test_cold_tier),
+        cmocka_unit_test(test_flushes),    cmocka_unit_test(test_dma_into_code),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
