@@ -8,6 +8,7 @@
 #define HASH_HEADS 131072u
 
 #define HELPERS_BYTES 4096u
+#define WORDS_BYTES   ((size_t)REGIONS * REGION_WORDS * sizeof(uint64_t))
 #define LINKS_BYTES   ((size_t)REGIONS * REGION_LINKS * sizeof(struct link))
 
 _Static_assert(HELPERS * sizeof(void *) + CONSTANTS * 16 <= HELPERS_BYTES, "links follow the pointers");
@@ -38,12 +39,12 @@ static void region_reset(struct blocks *t, unsigned i)
     r->cold = r->hot + REGION_BYTES / 2;
     if (i == 0)
         r->hot += t->fixed_len;
-    r->nblocks = r->nlinks = 0;
+    r->nblocks = r->nlinks = r->nwords = 0;
 }
 
 int blocks_create(struct blocks *t, struct mmu *mmu)
 {
-    size_t page = 4096, data = HELPERS_BYTES + (LINKS_BYTES + page - 1) / page * page;
+    size_t page = 4096, data = HELPERS_BYTES + WORDS_BYTES + (LINKS_BYTES + page - 1) / page * page;
     struct block *pool;
     int rc;
 
@@ -66,7 +67,8 @@ int blocks_create(struct blocks *t, struct mmu *mmu)
     for (unsigned i = 0; i < REGIONS; i++) {
         t->regions[i].blocks = pool + (size_t)i * REGION_BLOCKS;
         t->regions[i].links =
-            (struct link *)(void *)(t->code.data + HELPERS_BYTES) + (size_t)i * REGION_LINKS;
+            (struct link *)(void *)(t->code.data + HELPERS_BYTES + WORDS_BYTES) + (size_t)i * REGION_LINKS;
+        t->regions[i].words = (uint64_t *)(void *)(t->code.data + HELPERS_BYTES) + (size_t)i * REGION_WORDS;
         region_reset(t, i);
     }
     return 0;
@@ -203,7 +205,7 @@ static bool has_room(const struct blocks *t, unsigned i)
 
     return r->hot + BLOCK_BYTES_MAX <= begin + REGION_BYTES / 2 &&
            r->cold + BLOCK_BYTES_MAX <= begin + REGION_BYTES && r->nblocks < REGION_BLOCKS &&
-           r->nlinks + BLOCK_LINKS_MAX <= REGION_LINKS;
+           r->nlinks + BLOCK_LINKS_MAX <= REGION_LINKS && r->nwords + BLOCK_WORDS_MAX <= REGION_WORDS;
 }
 
 struct region *blocks_region(struct blocks *t)
@@ -225,6 +227,15 @@ struct link *blocks_link(struct blocks *t, uint16_t offset, bool single)
 
     *l = (struct link){.offset = offset, .single = single};
     return l;
+}
+
+uint64_t *blocks_word(struct blocks *t)
+{
+    struct region *r = &t->regions[t->current];
+    uint64_t *word = &r->words[r->nwords++];
+
+    *word = 0;
+    return word;
 }
 
 struct block *blocks_add(struct blocks *t, const struct block *block)

@@ -12,11 +12,13 @@
 #define REGION_BYTES  (8u << 20)
 #define REGION_BLOCKS 32768u
 #define REGION_LINKS  65536u
+#define REGION_WORDS  16384u
 #define CODE_BYTES    ((size_t)REGIONS * REGION_BYTES)
 
 /* The most that one block takes: translation begins only where this much is free. */
 #define BLOCK_BYTES_MAX 32768u /* of code, and of stubs */
 #define BLOCK_LINKS_MAX 128u
+#define BLOCK_WORDS_MAX 64u
 
 #define GRANULE_SHIFT 6 /* code is tracked by 64 bytes */
 
@@ -60,7 +62,8 @@ struct region {
         *cold; /* writable view: where the next code goes, and its stubs in the region's second half */
     struct block *blocks;
     struct link *links;
-    uint32_t nblocks, nlinks;
+    uint64_t *words; /* that code keeps something in */
+    uint32_t nblocks, nlinks, nwords;
 };
 
 struct blocks {
@@ -90,6 +93,9 @@ struct region *blocks_region(struct blocks *t);
 
 /* A link of the block being made in the current region. */
 struct link *blocks_link(struct blocks *t, uint16_t offset, bool single);
+
+/* A word in reach of the code of the block being made, 0 at first. */
+uint64_t *blocks_word(struct blocks *t);
 
 /* Enters a block translated into the current region, with the last `nlinks` links as its own. `block` is
  * copied. */

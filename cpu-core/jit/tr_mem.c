@@ -67,8 +67,16 @@ static struct span look_ahead(const struct tr *t, unsigned from, unsigned base, 
     return s;
 }
 
-void tr_check(struct tr *t, unsigned base, int32_t low, int32_t high, bool write, unsigned dest,
-              struct stub *miss)
+static struct rm addend_at(bool write)
+{
+    int32_t table = write ? offsetof(struct tlb_bank, w) : offsetof(struct tlb_bank, r);
+
+    return rm_sib(REG_BANK, RCX, 0, table + (int32_t)offsetof(struct tlb_slot, addend));
+}
+
+/* Jumps to the stub unless the bank has the page of the bytes low..high off `base`; rcx = offset of the slot.
+ */
+static void check_tag(struct tr *t, unsigned base, int32_t low, int32_t high, bool write, struct stub *miss)
 {
     struct emitter *e = &t->e;
     int32_t table = write ? offsetof(struct tlb_bank, w) : offsetof(struct tlb_bank, r);
@@ -92,7 +100,13 @@ void tr_check(struct tr *t, unsigned base, int32_t low, int32_t high, bool write
     emit_alu_const(e, ALU_AND, rm_reg(RAX), -(int32_t)PAGE_SIZE);
     emit_alu(e, ALU_CMP, RAX, rm_sib(REG_BANK, RCX, 0, table + (int32_t)offsetof(struct tlb_slot, tag)));
     stub_from(miss, emit_jcc(e, CC_NE));
-    emit_load(e, dest, rm_sib(REG_BANK, RCX, 0, table + (int32_t)offsetof(struct tlb_slot, addend)));
+}
+
+void tr_check(struct tr *t, unsigned base, int32_t low, int32_t high, bool write, unsigned dest,
+              struct stub *miss)
+{
+    check_tag(t, base, low, high, write, miss);
+    emit_load(&t->e, dest, addend_at(write));
 }
 
 /* The operand for displacement `imm` off `base`, `addend` being the result of a check. */
@@ -183,11 +197,40 @@ static unsigned load_opcode(unsigned op)
     }
 }
 
+/* A load of the next element of a list: its address comes from the load before, so that what counts is how
+ * soon the access can start. It starts with the addend of last time, which is compared beside it. */
+static bool load_next(struct tr *t, const struct insn *in)
+{
+    struct emitter *e = &t->e;
+    struct stub *miss, *other;
+    uint64_t *last;
+    unsigned d = target_pin[in->rd];
+
+    if (in->op != INSN_LD || in->rd != in->rs1 || !pinned(in->rd))
+        return false;
+    last = blocks_word(&t->j->blocks);
+    miss = tr_stub(t, STUB_LOAD);
+    other = tr_stub(t, STUB_ADDEND);
+    check_tag(t, in->rs1, in->imm, in->imm + 7, false, miss);
+    emit_load(e, RAX, rm_at(last));
+    emit_alu(e, ALU_CMP, RAX, addend_at(false));
+    stub_from(other, emit_jcc(e, CC_NE));
+    other->back = e->at;
+    other->word = last;
+    emit_load(e, d, rm_sib(d, RAX, 0, in->imm));
+    miss->back = e->at;
+    return true;
+}
+
 bool tr_load(struct tr *t, const struct insn *in)
 {
     struct stub *miss;
-    struct rm from = tr_access(t, in, false, &miss);
+    struct rm from;
     unsigned d = tr_dest(in->rd, RAX);
+
+    if (load_next(t, in))
+        return true;
+    from = tr_access(t, in, false, &miss);
 
     emit_op(&t->e, load_opcode(in->op), d, from);
     tr_set(t, in->rd, d);
@@ -259,6 +302,12 @@ void tr_mem_stub(struct tr *t, struct stub *s)
 
     if (s->kind == STUB_GROUP) {
         group_stub(t, s, in);
+        return;
+    }
+    if (s->kind == STUB_ADDEND) {
+        emit_load(&t->cold, RAX, addend_at(false));
+        emit_store(&t->cold, rm_at(s->word), RAX);
+        emit_jmp_to(&t->cold, s->back);
         return;
     }
     site.size = isa_table[in->op].size;

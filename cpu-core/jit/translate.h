@@ -11,6 +11,7 @@ enum stub_kind {
     STUB_LOAD,
     STUB_STORE,
     STUB_GROUP,
+    STUB_ADDEND, /* the access is elsewhere than last time */
     STUB_EXIT,
     STUB_BUDGET,
     STUB_STEP,      /* the instruction goes through the interpreter */
@@ -25,6 +26,7 @@ struct stub {
     uint8_t *jumps[4];   /* that come here */
     const uint8_t *back; /* where to go on; STUB_GROUP: the check again */
     int32_t target;      /* STUB_EXIT: offset from the page */
+    uint64_t *word;      /* STUB_ADDEND: what is kept */
     int16_t low, high;   /* STUB_GROUP: range of displacements, inclusive */
 };
 
