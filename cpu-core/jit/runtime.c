@@ -212,12 +212,8 @@ void jit_sync_context(struct jit *j, struct hart *h)
 /* Host address of the page that h->pc is in. NULL: not RAM; negative in *err: an exception is recorded. */
 static const uint8_t *fetch_page(struct jit *j, struct hart *h, int *err)
 {
-    const struct tlb_slot *s = &h->fetch_bank->x[(h->pc >> PAGE_SHIFT) & (TLB_FETCH_SLOTS - 1)];
     struct mmu_target t;
 
-    *err = 0;
-    if (s->tag == (h->pc & PAGE_MASK))
-        return (const uint8_t *)(uintptr_t)(s->tag + s->addend);
     *err = mmu_fetch(h, h->pc, &t);
     if (*err || !ram_contains(j->ram, t.pa, 1))
         return NULL;

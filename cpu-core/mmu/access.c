@@ -16,6 +16,13 @@ static int translate(struct hart *h, uint64_t va, enum mmu_access access, struct
 {
     struct mmu *m = h->mmu;
     bool fetch = access == MMU_FETCH;
+    if (!fetch) {
+        t->host = bank_fill_from_large(m, h, va, access);
+        if (t->host) {
+            t->pa = address_of(m, t->host);
+            return 0;
+        }
+    }
     struct walk w;
     int cause = walk(m, h, va, access, fetch ? h->priv : hart_data_priv(h), &w);
     if (cause)

@@ -24,6 +24,8 @@ void bank_clear(struct mmu *m, struct tlb_bank *b)
     clear_slots(b->r, TLB_SLOTS);
     clear_slots(b->w, TLB_SLOTS);
     clear_slots(b->x, TLB_FETCH_SLOTS);
+    clear_slots(b->large_r, TLB_LARGE_SLOTS);
+    clear_slots(b->large_w, TLB_LARGE_SLOTS);
 }
 
 void bank_clear_writes(struct tlb_bank *b)
@@ -60,6 +62,8 @@ void bank_drop_range(struct tlb_bank *b, uint64_t va, unsigned shift)
     drop_slots(b->r + from, n, va, shift);
     drop_slots(b->w + from, n, va, shift);
     drop_slots(b->x, TLB_FETCH_SLOTS, va, shift);
+    drop_slots(b->large_r, TLB_LARGE_SLOTS, va, shift);
+    drop_slots(b->large_w, TLB_LARGE_SLOTS, va, shift);
     drop_fetches(b);
 }
 
@@ -83,20 +87,10 @@ static void record_write(struct mmu *m, uint64_t page, uint64_t slot)
         *word += slot << WRITE_SLOT_BITS * n | 1ull << WRITE_COUNT_SHIFT;
 }
 
-void bank_fill(struct mmu *m, struct hart *h, struct tlb_bank *b, const struct walk *w,
-               enum mmu_access access)
+/* Enters the page of `va`, which is page `page` of RAM, for a granted data access. */
+static void fill_data(struct mmu *m, struct tlb_bank *b, uint64_t va, uint64_t page, enum mmu_access access)
 {
-    if (b == m->none)
-        return;
-    track_walk(m, h, w, bank_id(h->id, b));
-    uint64_t page = ram_page(w->pa), va = page_of(w->va);
     struct tlb_slot entry = {.tag = va, .addend = (uint64_t)m->ram->host + (page << PAGE_SHIFT) - va};
-    if (access == MMU_FETCH) {
-        b->x[fetch_slot_of(va)] = entry;
-        bank_mark_fetch(b, va);
-        m->stats.fetch_fills++;
-        return;
-    }
     b->r[slot_of(va)] = entry; /* W implies R, in PTEs and in PMP */
     m->stats.read_fills++;
     if (access & MMU_WRITE && !(m->ram->attr[page] & (PAGE_HELD | PAGE_WALKED))) {
@@ -105,6 +99,62 @@ void bank_fill(struct mmu *m, struct hart *h, struct tlb_bank *b, const struct w
         b->w[slot_of(va)] = entry;
         m->stats.write_fills++;
     }
+}
+
+static inline unsigned large_slot_of(uint64_t va)
+{
+    return va >> TLB_LARGE_SHIFT & (TLB_LARGE_SLOTS - 1);
+}
+
+static inline uint64_t large_of(uint64_t va)
+{
+    return va >> TLB_LARGE_SHIFT << TLB_LARGE_SHIFT;
+}
+
+/* Enters the 2 MiB around a walked translation if its leaf is at least as large. They derive from the same
+ * PTEs as the page, all above the last level: whoever drops for a change of one of those drops a range of at
+ * least 2 MiB. */
+static void fill_large(struct mmu *m, struct tlb_bank *b, const struct walk *w, enum mmu_access access)
+{
+    if (w->leaf == 0 || w->top < w->leaf || !ram_contains(m->ram, large_of(w->pa), 1ull << TLB_LARGE_SHIFT))
+        return;
+    struct tlb_slot entry = {.tag = large_of(w->va), .addend = (uint64_t)ram_at(m->ram, w->pa) - w->va};
+    b->large_r[large_slot_of(w->va)] = entry;
+    if (access & MMU_WRITE)
+        b->large_w[large_slot_of(w->va)] = entry;
+}
+
+uint8_t *bank_fill_from_large(struct mmu *m, struct hart *h, uint64_t va, enum mmu_access access)
+{
+    struct tlb_bank *b = h->bank;
+    const struct tlb_slot *s = &(access & MMU_WRITE ? b->large_w : b->large_r)[large_slot_of(va)];
+    if (s->tag != large_of(va))
+        return NULL;
+    uint8_t *host = (uint8_t *)(va + s->addend);
+    uint64_t page = (uint64_t)(host - m->ram->host) >> PAGE_SHIFT;
+    if (!hart_pmp_allows(h, RAM_BASE + (page << PAGE_SHIFT), access, hart_data_priv(h)))
+        return NULL;
+    fill_data(m, b, page_of(va), page, access);
+    m->stats.large_fills++;
+    return host;
+}
+
+void bank_fill(struct mmu *m, struct hart *h, struct tlb_bank *b, const struct walk *w,
+               enum mmu_access access)
+{
+    if (b == m->none)
+        return;
+    track_walk(m, h, w, bank_id(h->id, b));
+    uint64_t page = ram_page(w->pa), va = page_of(w->va);
+    if (access == MMU_FETCH) {
+        b->x[fetch_slot_of(va)] =
+            (struct tlb_slot){.tag = va, .addend = (uint64_t)m->ram->host + (page << PAGE_SHIFT) - va};
+        bank_mark_fetch(b, va);
+        m->stats.fetch_fills++;
+        return;
+    }
+    fill_data(m, b, va, page, access);
+    fill_large(m, b, w, access);
 }
 
 void revoke_writes(struct mmu *m, uint64_t page)

@@ -166,6 +166,10 @@ static inline struct tlb_bank *bank_of_id(const struct mmu *m, unsigned id)
 void bank_fill(struct mmu *m, struct hart *h, struct tlb_bank *b, const struct walk *w,
                enum mmu_access access);
 
+/* Serves a data access from the second level of the hart's bank: enters its page and returns the host address
+ * of `va`. NULL if there is no such entry. */
+uint8_t *bank_fill_from_large(struct mmu *m, struct hart *h, uint64_t va, enum mmu_access access);
+
 /* track.c */
 void track_walk(struct mmu *m, struct hart *h, const struct walk *w, unsigned bank);
 void track_store(struct mmu *m, struct hart *h, uint64_t pa, const void *bytes, unsigned len);

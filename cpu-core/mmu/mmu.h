@@ -17,6 +17,8 @@ struct engine;
 #define TLB_SLOTS       1024
 #define TLB_FETCH_SLOTS 256
 #define TLB_FETCH_MARKS 8192
+#define TLB_LARGE_SLOTS 64
+#define TLB_LARGE_SHIFT 21
 #define TLB_BANKS       16   /* per hart */
 #define TLB_NO_TAG      1ull /* matches no page address */
 
@@ -36,6 +38,9 @@ struct tlb_bank {
     struct tlb_slot r[TLB_SLOTS];
     struct tlb_slot w[TLB_SLOTS];
     struct tlb_slot x[TLB_FETCH_SLOTS];
+    struct tlb_slot large_r[TLB_LARGE_SLOTS]; /* second level: 2 MiB that lie in one leaf and in RAM, by their
+                                                 first page */
+    struct tlb_slot large_w[TLB_LARGE_SLOTS];
     uint64_t fetched[TLB_FETCH_MARKS / 64]; /* hashed pages with fetch translations since fetch_gen changed */
     uint64_t
         fetch_gen; /* what was derived from fetch translations of this bank holds while this is unchanged */
@@ -56,8 +61,9 @@ struct mmu_target {
 /* Counters of the mmu; one line each gives the field and its name in `stats`. */
 #define MMU_COUNTERS(X)                                                                                      \
     X(walks)                                                                                                 \
-    X(read_fills) X(write_fills) X(fetch_fills) X(tracked_stores) X(pte_drops) X(range_drops)                \
-        X(bank_flushes) X(write_revokes) X(code_stores)
+    X(read_fills)                                                                                            \
+    X(write_fills) X(fetch_fills) X(tracked_stores) X(pte_drops) X(range_drops) X(bank_flushes)              \
+        X(large_fills) X(write_revokes) X(code_stores)
 
 struct mmu_stats {
 #define X(name) uint64_t name;
