@@ -215,8 +215,8 @@ uint64_t fp_f64_round(uint64_t a, unsigned rm, uint32_t *fflags);
 uint64_t fp_f64_roundnx(uint64_t a, unsigned rm, uint32_t *fflags);
 
 /*
- * Zfa FLI.S and FLI.D: the constant that the rs1 field selects; index 0..31. (FLI.H belongs to Zfh and Zvfh,
- * not to Zfhmin.)
+ * Zfa FLI.H, FLI.S and FLI.D: the constant that the rs1 field selects; index 0..31. Half precision has the
+ * constants 2 and 3 as subnormals, and infinity for constant 29, 2^16.
  */
 uint16_t fp_f16_fli(unsigned index);
 uint32_t fp_f32_fli(unsigned index);

@@ -1,5 +1,6 @@
 /*
- * The softfloat against directed cases, the host's floating point, and exhaustive half precision.
+ * The softfloat against directed cases and the host's floating point; half precision, exhaustively where it
+ * has one operand, also against double precision.
  */
 #include <inttypes.h>
 #include <math.h>
@@ -12,6 +13,7 @@
 #include <cmocka.h>
 
 #include "cpu-core/fp/fp.h"
+#include "tests/cpu-core/fp_half.h"
 #include "tests/cpu-core/fp_host.h"
 #include "tests/cpu-core/fp_vectors.h"
 #include "tests/fp/model.h"
@@ -97,6 +99,9 @@ static uint32_t bits_of_float(float value)
 
 static void test_load_immediate(void **state)
 {
+    /* The half-precision forms of what that format has below its normal numbers and not at all. */
+    static const uint16_t halves[32] = {
+        [1] = 0x0400, [2] = 0x0100, [3] = 0x0200, [29] = 0x7c00, [30] = 0x7c00, [31] = FP_F16_NAN};
     static const double values[30] = {
         -1.0,  0,      0x1p-16, 0x1p-15, 0x1p-8, 0x1p-7, 0.0625, 0.125, 0.25,    0.3125,
         0.375, 0.4375, 0.5,     0.625,   0.75,   0.875,  1.0,    1.25,  1.5,     1.75,
@@ -109,6 +114,13 @@ static void test_load_immediate(void **state)
             continue;
         assert_int_equal(fp_f64_fli(i), bits_of_double(values[i]));
         assert_int_equal(fp_f32_fli(i), bits_of_float((float)values[i]));
+    }
+    for (unsigned i = 0; i < 32; i++) {
+        uint32_t fflags = 0;
+        if (halves[i])
+            assert_int_equal(fp_f16_fli(i), halves[i]);
+        else
+            assert_int_equal(fp_f16_to_f64(fp_f16_fli(i), &fflags), fp_f64_fli(i));
     }
     assert_int_equal(fp_f64_fli(1), UINT64_C(0x0010000000000000));
     assert_int_equal(fp_f32_fli(1), 0x00800000);
@@ -208,13 +220,57 @@ static void test_half_narrowing(void **state)
     }
 }
 
+/* Every half as the first operand, then operands as they are drawn. */
+static void test_half_against_double(void **state)
+{
+    (void)state;
+    for (enum op op = 0; op < OP_COUNT; op++) {
+        if (!half_supports(op))
+            continue;
+        for (unsigned rm = 0; rm < op_modes(&op_table[op]); rm++)
+            for (unsigned i = 0; i < 2 << 16; i++) {
+                uint64_t x[3];
+                uint32_t fflags = 0;
+                draw_operands(rm, i, op_table[op].operand, x);
+                if (op_table[op].operand == OPERAND_F16 && i <= UINT16_MAX)
+                    x[0] = fp_box16((uint16_t)i);
+                uint64_t expected = half_run(op, x, rm, &fflags);
+                assert_outcome(op, x, rm, expected, fflags);
+            }
+    }
+}
+
+static unsigned half_class(uint16_t h)
+{
+    bool negative = h >> 15;
+    unsigned mag = h & 0x7fff;
+
+    if (mag > 0x7c00)
+        return mag & 0x0200 ? FP_CLASS_QNAN : FP_CLASS_SNAN;
+    if (mag == 0x7c00)
+        return negative ? FP_CLASS_NEG_INF : FP_CLASS_POS_INF;
+    if (mag >= 0x0400)
+        return negative ? FP_CLASS_NEG_NORMAL : FP_CLASS_POS_NORMAL;
+    if (mag)
+        return negative ? FP_CLASS_NEG_SUBNORMAL : FP_CLASS_POS_SUBNORMAL;
+    return negative ? FP_CLASS_NEG_ZERO : FP_CLASS_POS_ZERO;
+}
+
+static void test_half_class(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i <= UINT16_MAX; i++)
+        assert_int_equal(fp_f16_class((uint16_t)i), half_class((uint16_t)i));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_vectors),        cmocka_unit_test(test_flags_accumulate),
         cmocka_unit_test(test_boxing),         cmocka_unit_test(test_load_immediate),
         cmocka_unit_test(test_host),           cmocka_unit_test(test_half_widening),
-        cmocka_unit_test(test_half_narrowing),
+        cmocka_unit_test(test_half_narrowing), cmocka_unit_test(test_half_against_double),
+        cmocka_unit_test(test_half_class),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
