@@ -187,6 +187,7 @@ static void empty_region(struct blocks *t, unsigned i)
     for (uint32_t k = 0; k < r->nblocks; k++)
         if (r->blocks[k].code)
             drop_from_page(t, ram_page(r->blocks[k].key.pa), 0, r);
+    t->drops++;
     region_reset(t, i);
 }
 
@@ -256,17 +257,4 @@ struct block *blocks_add(struct blocks *t, const struct block *block)
         mmu_hold_code(t->mmu, block->key.pa, PAGE_CODE);
     t->page_granules[page] |= b->granules;
     return b;
-}
-
-const struct block *blocks_at(const struct blocks *t, const uint8_t *run)
-{
-    unsigned i = (unsigned)((size_t)(run - t->code.run) / REGION_BYTES);
-    const struct region *r = &t->regions[i];
-
-    if (run < t->code.run || i >= REGIONS)
-        return NULL;
-    for (uint32_t k = 0; k < r->nblocks; k++)
-        if (r->blocks[k].code && run >= r->blocks[k].code && run < r->blocks[k].code + r->blocks[k].code_len)
-            return &r->blocks[k];
-    return NULL;
 }

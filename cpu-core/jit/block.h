@@ -107,6 +107,3 @@ void blocks_connect(struct link *link, struct block *to);
  * region is reused. */
 void blocks_invalidate(struct blocks *t, uint64_t pa, uint64_t len);
 void blocks_flush(struct blocks *t);
-
-/* The block whose code contains the address, NULL if there is none. */
-const struct block *blocks_at(const struct blocks *t, const uint8_t *run);

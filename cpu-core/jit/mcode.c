@@ -52,8 +52,3 @@ void mcode_destroy(struct mcode *m)
         munmap(m->write, m->size);
     memset(m, 0, sizeof *m);
 }
-
-void mcode_release(struct mcode *m, size_t from, size_t len)
-{
-    madvise(m->write + from, len, MADV_REMOVE); /* only saves memory */
-}

@@ -19,6 +19,3 @@ struct mcode {
  * touched. */
 int mcode_create(struct mcode *m, size_t size, size_t data_size);
 void mcode_destroy(struct mcode *m);
-
-/* Gives the memory of [from, from + len) of the code back to the host. */
-void mcode_release(struct mcode *m, size_t from, size_t len);

@@ -257,23 +257,21 @@ static void remember_jump(struct hart *h, const struct block *b)
 /* Runs. */
 
 /* Interprets the basic block at h->pc, or `steps` instructions if that is not 0. */
-static enum engine_exit interpret(struct jit *j, struct hart *h, const uint8_t *page, uint64_t steps)
+static void interpret(struct jit *j, struct hart *h, const uint8_t *page, uint64_t steps)
 {
-    enum engine_exit rc;
-
     if (!steps)
         steps = page ? translate_scan(page, (unsigned)(h->pc & ~PAGE_MASK)) : 1;
     j->stats.cold_steps += steps;
     fp_leave(h);
-    rc = interp_run_steps(j->interp, h, steps);
+    interp_run_steps(j->interp, h, steps);
     fp_enter(h);
-    return rc;
 }
 
 /* One round: until translated code needs the engine. */
-static enum engine_exit round_trip(struct jit *j, struct hart *h, struct link **link)
+static void round_trip(struct jit *j, struct hart *h, struct link **link)
 {
     int err;
+    uint64_t drops = j->blocks.drops;
     const uint8_t *page = fetch_page(j, h, &err);
     struct block *b = NULL;
     struct jit_exit x;
@@ -282,13 +280,16 @@ static enum engine_exit round_trip(struct jit *j, struct hart *h, struct link **
         hart_trap(h);
         h->left--;
         *link = NULL;
-        return ENGINE_BUDGET;
+        return;
     }
     if (page)
         b = block_at(j, h, page, *link && (*link)->single);
+    if (j->blocks.drops != drops)
+        *link = NULL; /* its block may be gone */
     if (!b) {
         *link = NULL;
-        return interpret(j, h, page, 0);
+        interpret(j, h, page, 0);
+        return;
     }
     jit_sync_context(j, h);
     if (*link) {
@@ -302,16 +303,16 @@ static enum engine_exit round_trip(struct jit *j, struct hart *h, struct link **
     j->stats.entries++;
     x = j->enter(h, b->code);
     *link = x.reason == EXIT_LINK ? x.link : NULL;
-    if (x.reason == EXIT_BUDGET) {
+    if (x.reason == EXIT_BUDGET)
         j->stats.budget_exits++;
-        if (h->left > 0)
-            return interpret(j, h, NULL, (uint64_t)h->left);
-    }
-    if (x.reason == EXIT_FP && h->left > 0)
-        return interpret(j, h, fetch_page(j, h, &err), 0);
-    if (x.reason == EXIT_STEP && h->left > 0)
-        return interpret(j, h, NULL, 1);
-    return ENGINE_BUDGET;
+    if (h->left <= 0)
+        return;
+    if (x.reason == EXIT_BUDGET)
+        interpret(j, h, NULL, (uint64_t)h->left);
+    else if (x.reason == EXIT_FP)
+        interpret(j, h, fetch_page(j, h, &err), 0);
+    else if (x.reason == EXIT_STEP)
+        interpret(j, h, NULL, 1);
 }
 
 static enum engine_exit jit_run(void *engine, struct hart *h)
