@@ -100,7 +100,7 @@ struct hart {
     void *jumps;
     uint64_t jump_salt;
     void *translator;
-    uint32_t f_loaded;        /* f[] is in host registers, and mstatus.FS is dirty */
+    uint32_t f_loaded;         /* f[] is in host registers, and mstatus.FS is dirty */
     uint32_t mxcsr, mxcsr_now; /* the host's control register without flags; scratch for reading it */
 
     uint64_t f[32];

@@ -62,8 +62,9 @@ struct mmu_target {
 #define MMU_COUNTERS(X)                                                                                      \
     X(walks)                                                                                                 \
     X(read_fills)                                                                                            \
-    X(write_fills) X(fetch_fills) X(tracked_stores) X(pte_drops) X(range_drops) X(bank_flushes)              \
-        X(large_fills) X(write_revokes) X(code_stores)
+    X(write_fills)                                                                                           \
+    X(fetch_fills) X(tracked_stores) X(pte_drops) X(range_drops) X(bank_flushes) X(large_fills)              \
+        X(write_revokes) X(code_stores)
 
 struct mmu_stats {
 #define X(name) uint64_t name;
