@@ -59,12 +59,20 @@ struct mmu_target {
 };
 
 /* Counters of the mmu; one line each gives the field and its name in `stats`. */
-#define MMU_COUNTERS(X)                                                                                      \
-    X(walks)                                                                                                 \
-    X(read_fills)                                                                                            \
-    X(write_fills)                                                                                           \
-    X(fetch_fills) X(tracked_stores) X(pte_drops) X(range_drops) X(bank_flushes) X(large_fills)              \
-        X(write_revokes) X(code_stores)
+/* clang-format off */
+#define MMU_COUNTERS(X) \
+    X(walks) \
+    X(read_fills) \
+    X(write_fills) \
+    X(fetch_fills) \
+    X(tracked_stores) \
+    X(pte_drops) \
+    X(range_drops) \
+    X(bank_flushes) \
+    X(large_fills) \
+    X(write_revokes) \
+    X(code_stores)
+/* clang-format on */
 
 struct mmu_stats {
 #define X(name) uint64_t name;
