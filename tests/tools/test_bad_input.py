@@ -4,6 +4,8 @@
 import ctypes
 import json
 import os
+import pathlib
+import shutil
 import socket
 import subprocess
 import unittest
@@ -155,13 +157,20 @@ class BadInput(rig.Case):
             self.skipTest('needs to become another user')
         os.chmod(self.dir, 0o755)
         os.chown(self.runtime, 4242, 4242)
+        # The other user need not be able to enter the build folder.
+        programs = self.dir / 'programs'
+        programs.mkdir()
+        for program in pathlib.Path(rig.CLEAVE).parent.glob('cleave*'):
+            if program.is_file():
+                shutil.copy2(program, programs)
 
         def few_processes():
             import resource
             resource.setrlimit(resource.RLIMIT_NPROC, (3, 3))
             os.setgid(4242)
             os.setuid(4242)
-        self.run_refused(125, 'Resource temporarily unavailable', '--bios', 'idle', preexec_fn=few_processes)
+        self.run_refused(125, 'Resource temporarily unavailable', '--bios', 'idle', preexec_fn=few_processes,
+                         executable=programs / 'cleave')
 
     def test_json(self):
         for words, status in ((('run', '--json', '--bios', 'missing'), 1), (('rnu', '--json'), 2), (('info', 'x', '--json'), 3)):
