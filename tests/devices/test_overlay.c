@@ -318,7 +318,10 @@ static void test_refusals(void **state)
     assert_int_equal(open_with(f.file, f.base, DISK), -EPROTONOSUPPORT);
     version = 1;
     assert_int_equal(pwrite(f.file, &version, 4, 8), 4);
-    assert_int_equal(pwrite(f.file, "x", 1, 33), 1);
+    uint8_t damaged;
+    assert_int_equal(pread(f.file, &damaged, 1, 33), 1);
+    damaged ^= 1;
+    assert_int_equal(pwrite(f.file, &damaged, 1, 33), 1);
     assert_int_equal(open_with(f.file, f.base, DISK), -EMEDIUMTYPE);
     close(other);
     close(text);
