@@ -17,7 +17,7 @@ static struct stub *locate(struct tr *t, const struct insn *in, bool write)
     emit_op_imm(e, OPC(0, 0, 0xf7), 0, rm_reg(base), 4, isa_table[in->op].size - 1); /* test */
     stub_from(s, emit_jcc(e, CC_NE));
     tr_check(t, in->rs1, 0, 0, write, RCX, s);
-    emit_alu(e, ALU_ADD, RCX, gx(in->rs1));
+    emit_alu(e, ALU_ADD, RCX, gx(t, in->rs1));
     return s;
 }
 
@@ -85,7 +85,7 @@ static void modify(struct tr *t, const struct insn *in)
     enum x64_cond keep;
 
     load_old(t, in);
-    emit_load(e, RDX, gx(in->rs2));
+    emit_load(e, RDX, gx(t, in->rs2));
     switch (in->op) {
     case INSN_AMOADD_W:
     case INSN_AMOADD_D:

@@ -3,15 +3,15 @@
 
 static void compare(struct tr *t, const struct insn *in)
 {
-    if (in->rs2 == 0 && pinned(in->rs1)) {
-        emit_op(&t->e, X_TEST | OPC_W, target_pin[in->rs1], gx(in->rs1));
+    if (in->rs2 == 0 && pinned(t, in->rs1)) {
+        emit_op(&t->e, X_TEST | OPC_W, t->pin[in->rs1], gx(t, in->rs1));
         return;
     }
     if (in->rs2 == 0 && in->rs1) {
-        emit_alu_const(&t->e, ALU_CMP, gx(in->rs1), 0);
+        emit_alu_const(&t->e, ALU_CMP, gx(t, in->rs1), 0);
         return;
     }
-    emit_alu(&t->e, ALU_CMP, tr_use(t, in->rs1, RAX), gx(in->rs2));
+    emit_alu(&t->e, ALU_CMP, tr_use(t, in->rs1, RAX), gx(t, in->rs2));
 }
 
 static enum x64_cond condition(unsigned op)
@@ -64,13 +64,13 @@ void tr_conditional(struct tr *t, const struct insn *branch, const struct insn *
 {
     struct emitter *e = &t->e;
     enum x64_cond taken = condition(branch->op);
-    unsigned d = tr_dest(in->rd, RAX);
+    unsigned d = tr_dest(t, in->rd, RAX);
 
     t->group_base = 0;
-    emit_load(e, RDX, gx(in->rd));
+    emit_load(e, RDX, gx(t, in->rd));
     tr_int(t, in);
     compare(t, branch);
-    emit_load(e, d, gx(in->rd));
+    emit_load(e, d, gx(t, in->rd));
     emit_op(e, X_CMOV(taken) | OPC_W, d, rm_reg(RDX));
     tr_set(t, in->rd, d);
     emit_setcc(e, taken, RCX);
@@ -85,7 +85,7 @@ static void set_link(struct tr *t, const struct insn *in)
 
     if (!in->rd)
         return;
-    d = tr_dest(in->rd, RCX);
+    d = tr_dest(t, in->rd, RCX);
     emit_load(&t->e, d, rm_mem(REG_HART, HART(code_page)));
     emit_alu_const(&t->e, ALU_ADD, rm_reg(d), t->seq[t->i].offset + in->len);
     tr_set(t, in->rd, d);
@@ -99,10 +99,10 @@ bool tr_jump(struct tr *t, const struct insn *in)
             tr_goto(t, &t->e, t->seq[t->i].offset + in->imm);
         return true;
     }
-    if (pinned(in->rs1) && in->imm) {
-        emit_lea(&t->e, RAX, rm_mem(target_pin[in->rs1], in->imm));
+    if (pinned(t, in->rs1) && in->imm) {
+        emit_lea(&t->e, RAX, rm_mem(t->pin[in->rs1], in->imm));
     } else {
-        emit_load(&t->e, RAX, gx(in->rs1));
+        emit_load(&t->e, RAX, gx(t, in->rs1));
         if (in->imm)
             emit_alu_const(&t->e, ALU_ADD, rm_reg(RAX), in->imm);
     }

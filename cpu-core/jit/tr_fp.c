@@ -246,10 +246,10 @@ static bool from_int(struct tr *t, const struct insn *in, bool d, unsigned w, bo
         return false;
     emit_vex(e, F_ONES, X0, X0, rm_reg(X0));
     if (is_unsigned) {
-        emit_load32(e, RAX, gx(in->rs1));
+        emit_load32(e, RAX, gx(t, in->rs1));
         emit_vex(e, F_FROM_INT(d) | OPC_W, X0, X0, rm_reg(RAX));
     } else {
-        emit_vex(e, F_FROM_INT(d) | w, X0, X0, gx(in->rs1));
+        emit_vex(e, F_FROM_INT(d) | w, X0, X0, gx(t, in->rs1));
     }
     set(t, in->rd, X0, !d);
     return true;
@@ -270,11 +270,11 @@ static bool move(struct tr *t, const struct insn *in)
         tr_set(t, in->rd, RAX);
         return true;
     case INSN_FMV_D_X:
-        emit_vex(e, F_FROM_GPR, X0, 0, gx(in->rs1));
+        emit_vex(e, F_FROM_GPR, X0, 0, gx(t, in->rs1));
         set(t, in->rd, X0, false);
         return true;
     default: /* fmv.w.x */
-        emit_vex(e, F_FROM_GPR32, X0, 0, gx(in->rs1));
+        emit_vex(e, F_FROM_GPR32, X0, 0, gx(t, in->rs1));
         emit_vex(e, F_OR, X0, X0, constant(t, CONST_BOX));
         set(t, in->rd, X0, true);
         return true;

@@ -1,30 +1,30 @@
 /* Translation of integer computation. Each function may use rax and rcx; rdx only where tr_mem.c knows. */
 #include "cpu-core/jit/translate.h"
 
-static unsigned dest(const struct insn *in)
+static unsigned dest(const struct tr *t, const struct insn *in)
 {
-    return tr_dest(in->rd, RAX);
+    return tr_dest(t, in->rd, RAX);
 }
 
 /* rd = rs1 op rs2 */
 static void binary(struct tr *t, const struct insn *in, enum alu_op op, bool commutes)
 {
     struct emitter *e = &t->e;
-    unsigned d = dest(in);
+    unsigned d = dest(t, in);
 
-    if (in->rd == in->rs1 && !pinned(in->rd) && pinned(in->rs2)) {
-        emit_alu_store(e, op, gx(in->rd), target_pin[in->rs2]);
+    if (in->rd == in->rs1 && !pinned(t, in->rd) && pinned(t, in->rs2)) {
+        emit_alu_store(e, op, gx(t, in->rd), t->pin[in->rs2]);
         return;
     }
-    if (in->rd == in->rs2 && pinned(in->rd) && in->rd != in->rs1) {
+    if (in->rd == in->rs2 && pinned(t, in->rd) && in->rd != in->rs1) {
         if (commutes) {
-            emit_alu(e, op, d, gx(in->rs1));
+            emit_alu(e, op, d, gx(t, in->rs1));
             return;
         }
         d = RAX;
     }
-    emit_load(e, d, gx(in->rs1));
-    emit_alu(e, op, d, gx(in->rs2));
+    emit_load(e, d, gx(t, in->rs1));
+    emit_alu(e, op, d, gx(t, in->rs2));
     tr_set(t, in->rd, d);
 }
 
@@ -32,14 +32,14 @@ static void add(struct tr *t, const struct insn *in)
 {
     if (in->rs1 == 0 || in->rs2 == 0) {
         unsigned s = in->rs1 ? in->rs1 : in->rs2;
-        if (pinned(in->rd)) {
-            emit_load(&t->e, target_pin[in->rd], gx(s));
+        if (pinned(t, in->rd)) {
+            emit_load(&t->e, t->pin[in->rd], gx(t, s));
         } else {
             tr_set(t, in->rd, tr_use(t, s, RAX));
         }
-    } else if (pinned(in->rd) && pinned(in->rs1) && pinned(in->rs2) && in->rd != in->rs1 &&
+    } else if (pinned(t, in->rd) && pinned(t, in->rs1) && pinned(t, in->rs2) && in->rd != in->rs1 &&
                in->rd != in->rs2) {
-        emit_lea(&t->e, target_pin[in->rd], rm_sib(target_pin[in->rs1], target_pin[in->rs2], 0, 0));
+        emit_lea(&t->e, t->pin[in->rd], rm_sib(t->pin[in->rs1], t->pin[in->rs2], 0, 0));
     } else {
         binary(t, in, ALU_ADD, true);
     }
@@ -47,23 +47,23 @@ static void add(struct tr *t, const struct insn *in)
 
 static void binary_const(struct tr *t, const struct insn *in, enum alu_op op)
 {
-    unsigned d = dest(in);
+    unsigned d = dest(t, in);
 
     if (in->rd == in->rs1) {
-        emit_alu_const(&t->e, op, gx(in->rd), in->imm);
+        emit_alu_const(&t->e, op, gx(t, in->rd), in->imm);
         return;
     }
-    emit_load(&t->e, d, gx(in->rs1));
+    emit_load(&t->e, d, gx(t, in->rs1));
     emit_alu_const(&t->e, op, rm_reg(d), in->imm);
     tr_set(t, in->rd, d);
 }
 
 static void constant(struct tr *t, unsigned rd, int64_t value)
 {
-    if (pinned(rd))
-        emit_const(&t->e, target_pin[rd], value);
+    if (pinned(t, rd))
+        emit_const(&t->e, t->pin[rd], value);
     else
-        emit_store_const(&t->e, gx(rd), (int32_t)value);
+        emit_store_const(&t->e, gx(t, rd), (int32_t)value);
 }
 
 static void addi(struct tr *t, const struct insn *in)
@@ -73,8 +73,8 @@ static void addi(struct tr *t, const struct insn *in)
     } else if (in->imm == 0) {
         struct insn move = {.rd = in->rd, .rs1 = in->rs1};
         add(t, &move);
-    } else if (pinned(in->rd) && pinned(in->rs1) && in->rd != in->rs1) {
-        emit_lea(&t->e, target_pin[in->rd], rm_mem(target_pin[in->rs1], in->imm));
+    } else if (pinned(t, in->rd) && pinned(t, in->rs1) && in->rd != in->rs1) {
+        emit_lea(&t->e, t->pin[in->rd], rm_mem(t->pin[in->rs1], in->imm));
     } else {
         binary_const(t, in, ALU_ADD);
     }
@@ -82,10 +82,10 @@ static void addi(struct tr *t, const struct insn *in)
 
 static void andi(struct tr *t, const struct insn *in)
 {
-    unsigned d = dest(in);
+    unsigned d = dest(t, in);
 
     if (in->imm == 255) {
-        emit_op(&t->e, X_MOVZX8, d, gx(in->rs1));
+        emit_op(&t->e, X_MOVZX8, d, gx(t, in->rs1));
         tr_set(t, in->rd, d);
     } else {
         binary_const(t, in, ALU_AND);
@@ -94,7 +94,7 @@ static void andi(struct tr *t, const struct insn *in)
 
 static void auipc(struct tr *t, const struct insn *in)
 {
-    unsigned d = dest(in);
+    unsigned d = dest(t, in);
 
     emit_load(&t->e, d, rm_mem(REG_HART, HART(code_page)));
     emit_alu_const(&t->e, ALU_ADD, rm_reg(d), (in->imm << 12) + t->seq[t->i].offset);
@@ -104,7 +104,7 @@ static void auipc(struct tr *t, const struct insn *in)
 /* rd = the sign-extended low half of host register `from`. */
 static void set_word(struct tr *t, unsigned rd, unsigned from)
 {
-    unsigned d = tr_dest(rd, RAX);
+    unsigned d = tr_dest(t, rd, RAX);
 
     emit_op(&t->e, X_MOVSXD, d, rm_reg(from));
     tr_set(t, rd, d);
@@ -112,23 +112,23 @@ static void set_word(struct tr *t, unsigned rd, unsigned from)
 
 static void binary_word(struct tr *t, const struct insn *in, enum alu_op op)
 {
-    emit_load32(&t->e, RAX, gx(in->rs1));
-    emit_alu32(&t->e, op, RAX, gx(in->rs2));
+    emit_load32(&t->e, RAX, gx(t, in->rs1));
+    emit_alu32(&t->e, op, RAX, gx(t, in->rs2));
     set_word(t, in->rd, RAX);
 }
 
 static void addiw(struct tr *t, const struct insn *in)
 {
-    unsigned d = dest(in);
+    unsigned d = dest(t, in);
 
     if (in->imm == 0) {
-        emit_op(&t->e, X_MOVSXD, d, gx(in->rs1));
+        emit_op(&t->e, X_MOVSXD, d, gx(t, in->rs1));
         tr_set(t, in->rd, d);
-    } else if (pinned(in->rs1)) {
-        emit_op(&t->e, X_LEA, RAX, rm_mem(target_pin[in->rs1], in->imm));
+    } else if (pinned(t, in->rs1)) {
+        emit_op(&t->e, X_LEA, RAX, rm_mem(t->pin[in->rs1], in->imm));
         set_word(t, in->rd, RAX);
     } else {
-        emit_load32(&t->e, RAX, gx(in->rs1));
+        emit_load32(&t->e, RAX, gx(t, in->rs1));
         emit_alu_const32(&t->e, ALU_ADD, rm_reg(RAX), in->imm);
         set_word(t, in->rd, RAX);
     }
@@ -137,9 +137,9 @@ static void addiw(struct tr *t, const struct insn *in)
 /* rd = rs1 shifted by rs2; the VEX forms take the count modulo the operand size, as RISC-V does. */
 static void shift(struct tr *t, const struct insn *in, unsigned opc)
 {
-    unsigned d = dest(in), count = tr_use(t, in->rs2, RCX);
+    unsigned d = dest(t, in), count = tr_use(t, in->rs2, RCX);
 
-    emit_vex(&t->e, opc | OPC_W, d, count, gx(in->rs1));
+    emit_vex(&t->e, opc | OPC_W, d, count, gx(t, in->rs1));
     tr_set(t, in->rd, d);
 }
 
@@ -147,20 +147,20 @@ static void shift_word(struct tr *t, const struct insn *in, unsigned opc)
 {
     unsigned count = tr_use(t, in->rs2, RCX);
 
-    emit_vex(&t->e, opc, RAX, count, gx(in->rs1));
+    emit_vex(&t->e, opc, RAX, count, gx(t, in->rs1));
     set_word(t, in->rd, RAX);
 }
 
 static void shift_const(struct tr *t, const struct insn *in, enum shift_op op)
 {
-    unsigned d = dest(in);
+    unsigned d = dest(t, in);
 
     if (in->rd == in->rs1) {
         if (in->imm)
-            emit_shift(&t->e, op, gx(in->rd), (unsigned)in->imm);
+            emit_shift(&t->e, op, gx(t, in->rd), (unsigned)in->imm);
         return;
     }
-    emit_load(&t->e, d, gx(in->rs1));
+    emit_load(&t->e, d, gx(t, in->rs1));
     if (in->imm)
         emit_shift(&t->e, op, rm_reg(d), (unsigned)in->imm);
     tr_set(t, in->rd, d);
@@ -168,7 +168,7 @@ static void shift_const(struct tr *t, const struct insn *in, enum shift_op op)
 
 static void shift_const_word(struct tr *t, const struct insn *in, enum shift_op op)
 {
-    emit_load32(&t->e, RAX, gx(in->rs1));
+    emit_load32(&t->e, RAX, gx(t, in->rs1));
     if (in->imm)
         emit_shift32(&t->e, op, rm_reg(RAX), (unsigned)in->imm);
     set_word(t, in->rd, RAX);
@@ -179,10 +179,10 @@ static void set_if(struct tr *t, const struct insn *in, enum x64_cond cc, bool i
     struct emitter *e = &t->e;
 
     if (immediate) {
-        emit_alu_const(e, ALU_CMP, gx(in->rs1), in->imm);
+        emit_alu_const(e, ALU_CMP, gx(t, in->rs1), in->imm);
     } else {
         unsigned a = tr_use(t, in->rs1, RAX);
-        emit_alu(e, ALU_CMP, a, gx(in->rs2));
+        emit_alu(e, ALU_CMP, a, gx(t, in->rs2));
     }
     emit_setcc(e, cc, RAX);
     emit_op(e, X_MOVZX8, RAX, rm_reg(RAX));
@@ -191,10 +191,10 @@ static void set_if(struct tr *t, const struct insn *in, enum x64_cond cc, bool i
 
 static void multiply(struct tr *t, const struct insn *in, unsigned w)
 {
-    unsigned d = w && pinned(in->rd) && in->rd != in->rs2 ? target_pin[in->rd] : RAX;
+    unsigned d = w && pinned(t, in->rd) && in->rd != in->rs2 ? t->pin[in->rd] : RAX;
 
-    emit_op(&t->e, X_MOV_LOAD | w, d, gx(in->rs1));
-    emit_op(&t->e, X_IMUL | w, d, gx(in->rs2));
+    emit_op(&t->e, X_MOV_LOAD | w, d, gx(t, in->rs1));
+    emit_op(&t->e, X_IMUL | w, d, gx(t, in->rs2));
     if (w)
         tr_set(t, in->rd, d);
     else
@@ -206,12 +206,12 @@ static void multiply_high(struct tr *t, const struct insn *in, unsigned extensio
 {
     struct emitter *e = &t->e;
 
-    emit_load(e, RAX, gx(in->rs1));
-    emit_op(e, OPC(0, 0, 0xf7) | OPC_W, extension, gx(in->rs2));
+    emit_load(e, RAX, gx(t, in->rs1));
+    emit_op(e, OPC(0, 0, 0xf7) | OPC_W, extension, gx(t, in->rs2));
     if (in->op == INSN_MULHSU) { /* less rs2 << 64 where rs1 is negative */
-        emit_load(e, RCX, gx(in->rs1));
+        emit_load(e, RCX, gx(t, in->rs1));
         emit_shift(e, SHIFT_SAR, rm_reg(RCX), 63);
-        emit_alu(e, ALU_AND, RCX, gx(in->rs2));
+        emit_alu(e, ALU_AND, RCX, gx(t, in->rs2));
         emit_alu(e, ALU_SUB, RDX, rm_reg(RCX));
     }
     tr_set(t, in->rd, RDX);
@@ -224,8 +224,8 @@ static void divide(struct tr *t, const struct insn *in, unsigned w, bool is_sign
     uint8_t *zero, *minus = NULL, *done, *done2 = NULL;
     unsigned result = remainder ? RDX : RAX;
 
-    emit_op(e, X_MOV_LOAD | w, RCX, gx(in->rs2));
-    emit_op(e, X_MOV_LOAD | w, RAX, gx(in->rs1));
+    emit_op(e, X_MOV_LOAD | w, RCX, gx(t, in->rs2));
+    emit_op(e, X_MOV_LOAD | w, RAX, gx(t, in->rs1));
     emit_op(e, X_TEST | w, RCX, rm_reg(RCX));
     zero = emit_jcc8(e, CC_E);
     if (is_signed) {
@@ -263,12 +263,12 @@ static void divide(struct tr *t, const struct insn *in, unsigned w, bool is_sign
 /* rd = rs1 << by plus rs2; `w`: all of rs1, else its low half. */
 static void shift_add(struct tr *t, const struct insn *in, unsigned by, unsigned w)
 {
-    unsigned a, b, d = dest(in);
+    unsigned a, b, d = dest(t, in);
 
     if (w) {
         a = tr_use(t, in->rs1, RAX);
     } else {
-        emit_load32(&t->e, RAX, gx(in->rs1));
+        emit_load32(&t->e, RAX, gx(t, in->rs1));
         a = RAX;
     }
     b = tr_use(t, in->rs2, RCX);
@@ -278,15 +278,15 @@ static void shift_add(struct tr *t, const struct insn *in, unsigned by, unsigned
 
 static void unary(struct tr *t, const struct insn *in, unsigned opc)
 {
-    unsigned d = dest(in);
+    unsigned d = dest(t, in);
 
-    emit_op(&t->e, opc, d, gx(in->rs1));
+    emit_op(&t->e, opc, d, gx(t, in->rs1));
     tr_set(t, in->rd, d);
 }
 
 static void unary_word(struct tr *t, const struct insn *in, unsigned opc)
 {
-    emit_op(&t->e, opc, RAX, gx(in->rs1));
+    emit_op(&t->e, opc, RAX, gx(t, in->rs1));
     tr_set(t, in->rd, RAX);
 }
 
@@ -294,9 +294,9 @@ static void min_max(struct tr *t, const struct insn *in, enum x64_cond keep_seco
 {
     struct emitter *e = &t->e;
 
-    emit_load(e, RAX, gx(in->rs1));
-    emit_alu(e, ALU_CMP, RAX, gx(in->rs2));
-    emit_op(e, X_CMOV(keep_second) | OPC_W, RAX, gx(in->rs2));
+    emit_load(e, RAX, gx(t, in->rs1));
+    emit_alu(e, ALU_CMP, RAX, gx(t, in->rs2));
+    emit_op(e, X_CMOV(keep_second) | OPC_W, RAX, gx(t, in->rs2));
     tr_set(t, in->rd, RAX);
 }
 
@@ -305,8 +305,8 @@ static void conditional_zero(struct tr *t, const struct insn *in, enum x64_cond 
     struct emitter *e = &t->e;
 
     emit_const(e, RCX, 0);
-    emit_load(e, RAX, gx(in->rs1));
-    emit_alu_const(e, ALU_CMP, gx(in->rs2), 0);
+    emit_load(e, RAX, gx(t, in->rs1));
+    emit_alu_const(e, ALU_CMP, gx(t, in->rs2), 0);
     emit_op(e, X_CMOV(zero) | OPC_W, RAX, rm_reg(RCX));
     tr_set(t, in->rd, RAX);
 }
@@ -314,7 +314,7 @@ static void conditional_zero(struct tr *t, const struct insn *in, enum x64_cond 
 /* rd = rs1 with a bit changed by bts, btr or btc. */
 static void bit(struct tr *t, const struct insn *in, unsigned opc, unsigned extension, bool immediate)
 {
-    emit_load(&t->e, RAX, gx(in->rs1));
+    emit_load(&t->e, RAX, gx(t, in->rs1));
     if (immediate)
         emit_op_imm(&t->e, OPC(1, 0, 0xba) | OPC_W, extension, rm_reg(RAX), 1, in->imm);
     else
@@ -327,11 +327,11 @@ static void bit_extract(struct tr *t, const struct insn *in, bool immediate)
     struct emitter *e = &t->e;
 
     if (immediate) {
-        emit_load(e, RAX, gx(in->rs1));
+        emit_load(e, RAX, gx(t, in->rs1));
         if (in->imm)
             emit_shift(e, SHIFT_SHR, rm_reg(RAX), (unsigned)in->imm);
     } else {
-        emit_vex(e, V_SHRX | OPC_W, RAX, tr_use(t, in->rs2, RCX), gx(in->rs1));
+        emit_vex(e, V_SHRX | OPC_W, RAX, tr_use(t, in->rs2, RCX), gx(t, in->rs1));
     }
     emit_alu_const32(e, ALU_AND, rm_reg(RAX), 1);
     tr_set(t, in->rd, RAX);
@@ -342,8 +342,8 @@ static void rotate(struct tr *t, const struct insn *in, enum shift_op op, unsign
 {
     struct emitter *e = &t->e;
 
-    emit_load(e, RCX, gx(in->rs2));
-    emit_op(e, X_MOV_LOAD | w, RAX, gx(in->rs1));
+    emit_load(e, RCX, gx(t, in->rs2));
+    emit_op(e, X_MOV_LOAD | w, RAX, gx(t, in->rs1));
     emit_shift_cl(e, w, op, rm_reg(RAX));
     if (w)
         tr_set(t, in->rd, RAX);
@@ -353,9 +353,9 @@ static void rotate(struct tr *t, const struct insn *in, enum shift_op op, unsign
 
 static void rotate_const(struct tr *t, const struct insn *in)
 {
-    unsigned d = dest(in);
+    unsigned d = dest(t, in);
 
-    emit_vex_imm(&t->e, V_RORX | OPC_W, d, 0, gx(in->rs1), 1, in->imm);
+    emit_vex_imm(&t->e, V_RORX | OPC_W, d, 0, gx(t, in->rs1), 1, in->imm);
     tr_set(t, in->rd, d);
 }
 
@@ -365,16 +365,16 @@ static void inverted(struct tr *t, const struct insn *in)
 
     switch (in->op) {
     case INSN_ANDN:
-        emit_vex(e, V_ANDN | OPC_W, RAX, tr_use(t, in->rs2, RCX), gx(in->rs1));
+        emit_vex(e, V_ANDN | OPC_W, RAX, tr_use(t, in->rs2, RCX), gx(t, in->rs1));
         break;
     case INSN_ORN:
-        emit_load(e, RAX, gx(in->rs2));
+        emit_load(e, RAX, gx(t, in->rs2));
         emit_op(e, OPC(0, 0, 0xf7) | OPC_W, 2, rm_reg(RAX)); /* not */
-        emit_alu(e, ALU_OR, RAX, gx(in->rs1));
+        emit_alu(e, ALU_OR, RAX, gx(t, in->rs1));
         break;
     default: /* xnor */
-        emit_load(e, RAX, gx(in->rs2));
-        emit_alu(e, ALU_XOR, RAX, gx(in->rs1));
+        emit_load(e, RAX, gx(t, in->rs2));
+        emit_alu(e, ALU_XOR, RAX, gx(t, in->rs1));
         emit_op(e, OPC(0, 0, 0xf7) | OPC_W, 2, rm_reg(RAX));
         break;
     }
@@ -383,7 +383,7 @@ static void inverted(struct tr *t, const struct insn *in)
 
 static void byte_swap(struct tr *t, const struct insn *in)
 {
-    emit_load(&t->e, RAX, gx(in->rs1));
+    emit_load(&t->e, RAX, gx(t, in->rs1));
     emit_op(&t->e, OPC(1, 0, 0xc8) | OPC_W, 0, rm_reg(RAX)); /* bswap rax has no ModRM byte */
     t->e.at--;
     tr_set(t, in->rd, RAX);
@@ -393,10 +393,10 @@ static void or_combine(struct tr *t, const struct insn *in)
 {
     struct emitter *e = &t->e;
 
-    emit_vex(e, OPC(1, 1, 0x6e) | OPC_W, 0, 0, gx(in->rs1)); /* vmovq xmm0, rs1 */
-    emit_vex(e, OPC(1, 1, 0xef), 1, 1, rm_reg(1));           /* vpxor xmm1, xmm1, xmm1 */
-    emit_vex(e, OPC(1, 1, 0x74), 0, 0, rm_reg(1));           /* vpcmpeqb xmm0, xmm0, xmm1 */
-    emit_vex(e, OPC(1, 1, 0x7e) | OPC_W, 0, 0, rm_reg(RAX)); /* vmovq rax, xmm0 */
+    emit_vex(e, OPC(1, 1, 0x6e) | OPC_W, 0, 0, gx(t, in->rs1)); /* vmovq xmm0, rs1 */
+    emit_vex(e, OPC(1, 1, 0xef), 1, 1, rm_reg(1));              /* vpxor xmm1, xmm1, xmm1 */
+    emit_vex(e, OPC(1, 1, 0x74), 0, 0, rm_reg(1));              /* vpcmpeqb xmm0, xmm0, xmm1 */
+    emit_vex(e, OPC(1, 1, 0x7e) | OPC_W, 0, 0, rm_reg(RAX));    /* vmovq rax, xmm0 */
     emit_op(e, OPC(0, 0, 0xf7) | OPC_W, 2, rm_reg(RAX));
     tr_set(t, in->rd, RAX);
 }
@@ -502,7 +502,7 @@ static bool zba_zbs(struct tr *t, const struct insn *in)
         shift_add(t, in, 3, 0);
         return true;
     case INSN_SLLI_UW:
-        emit_load32(&t->e, RAX, gx(in->rs1));
+        emit_load32(&t->e, RAX, gx(t, in->rs1));
         if (in->imm)
             emit_shift(&t->e, SHIFT_SHL, rm_reg(RAX), (unsigned)in->imm);
         tr_set(t, in->rd, RAX);

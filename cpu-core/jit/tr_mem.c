@@ -82,19 +82,19 @@ static void check_tag(struct tr *t, unsigned base, int32_t low, int32_t high, bo
     int32_t table = write ? offsetof(struct tlb_bank, w) : offsetof(struct tlb_bank, r);
     unsigned from = RAX;
 
-    if (!pinned(base)) {
-        emit_load(e, RAX, gx(base));
+    if (!pinned(t, base)) {
+        emit_load(e, RAX, gx(t, base));
         if (low)
             emit_alu_const(e, ALU_ADD, rm_reg(RAX), low);
     } else if (low) {
-        emit_lea(e, RAX, rm_mem(target_pin[base], low));
+        emit_lea(e, RAX, rm_mem(t->pin[base], low));
     } else {
-        from = target_pin[base];
+        from = t->pin[base];
     }
     emit_vex_imm(e, V_RORX, RCX, 0, rm_reg(from), 1, PAGE_SHIFT - SLOT_SHIFT);
     emit_alu_const32(e, ALU_AND, rm_reg(RCX), (TLB_SLOTS - 1) << SLOT_SHIFT);
-    if (from != RAX || (high != low && pinned(base)))
-        emit_lea(e, RAX, rm_mem(target_pin[base], high));
+    if (from != RAX || (high != low && pinned(t, base)))
+        emit_lea(e, RAX, rm_mem(t->pin[base], high));
     else if (high != low)
         emit_alu_const(e, ALU_ADD, rm_reg(RAX), high - low);
     emit_alu_const(e, ALU_AND, rm_reg(RAX), -(int32_t)PAGE_SIZE);
@@ -110,15 +110,15 @@ void tr_check(struct tr *t, unsigned base, int32_t low, int32_t high, bool write
 }
 
 /* The operand for displacement `imm` off `base`, `addend` being the result of a check. */
-static struct rm operand(unsigned base, unsigned addend, int32_t imm)
+static struct rm operand(const struct tr *t, unsigned base, unsigned addend, int32_t imm)
 {
-    return pinned(base) ? rm_sib(target_pin[base], addend, 0, imm) : rm_mem(addend, imm);
+    return pinned(t, base) ? rm_sib(t->pin[base], addend, 0, imm) : rm_mem(addend, imm);
 }
 
 static void finish_check(struct tr *t, unsigned base, unsigned addend)
 {
-    if (!pinned(base))
-        emit_alu(&t->e, ALU_ADD, addend, gx(base));
+    if (!pinned(t, base))
+        emit_alu(&t->e, ALU_ADD, addend, gx(t, base));
 }
 
 /* Opens a group, or adds a kind of access to the live one. */
@@ -168,13 +168,13 @@ struct rm tr_access(struct tr *t, const struct insn *in, bool write, struct stub
     *miss = NULL;
     if (in_group(t, in, write)) {
         t->j->stats.grouped++;
-        return operand(in->rs1, RDX, in->imm);
+        return operand(t, in->rs1, RDX, in->imm);
     }
     t->j->stats.ungrouped++;
     *miss = tr_stub(t, write ? STUB_STORE : STUB_LOAD);
     tr_check(t, in->rs1, low, high, write, RCX, *miss);
     finish_check(t, in->rs1, RCX);
-    return operand(in->rs1, RCX, in->imm);
+    return operand(t, in->rs1, RCX, in->imm);
 }
 
 static unsigned load_opcode(unsigned op)
@@ -204,9 +204,9 @@ static bool load_next(struct tr *t, const struct insn *in)
     struct emitter *e = &t->e;
     struct stub *miss, *other;
     uint64_t *last;
-    unsigned d = target_pin[in->rd];
+    unsigned d = t->pin[in->rd];
 
-    if (in->op != INSN_LD || in->rd != in->rs1 || !pinned(in->rd))
+    if (in->op != INSN_LD || in->rd != in->rs1 || !pinned(t, in->rd))
         return false;
     last = blocks_word(&t->j->blocks);
     miss = tr_stub(t, STUB_LOAD);
@@ -226,7 +226,7 @@ bool tr_load(struct tr *t, const struct insn *in)
 {
     struct stub *miss;
     struct rm from;
-    unsigned d = tr_dest(in->rd, RAX);
+    unsigned d = tr_dest(t, in->rd, RAX);
 
     if (load_next(t, in))
         return true;
@@ -267,7 +267,7 @@ void tr_group_update(struct tr *t, const struct insn *in)
 /* rax = base + displacement, in cold code. */
 static void stub_address(struct tr *t, unsigned base, int32_t disp)
 {
-    emit_load(&t->cold, RAX, gx(base));
+    emit_load(&t->cold, RAX, gx(t, base));
     if (disp)
         emit_alu_const(&t->cold, ALU_ADD, rm_reg(RAX), disp);
 }
@@ -320,6 +320,6 @@ void tr_mem_stub(struct tr *t, struct stub *s)
     if (site.fp && s->kind == STUB_LOAD)
         tr_fp_stub(t, s);
     else if (s->kind == STUB_LOAD && in->rd)
-        emit_store(&t->cold, gx(in->rd), RAX);
+        emit_store(&t->cold, gx(t, in->rd), RAX);
     emit_jmp_to(&t->cold, s->back);
 }

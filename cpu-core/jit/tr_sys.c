@@ -48,7 +48,7 @@ static bool plain(struct tr *t, const struct insn *in, int32_t place)
     }
     if (in->op != INSN_CSRRW)
         return false;
-    emit_load(e, RCX, gx(in->rs1));
+    emit_load(e, RCX, gx(t, in->rs1));
     if (place == HART(sepc))
         emit_alu_const(e, ALU_AND, rm_reg(RCX), -2);
     if (in->rd)
@@ -93,7 +93,7 @@ static bool accrued(struct tr *t, const struct insn *in)
     if (immediate)
         emit_const(e, RCX, in->rs1);
     else if (write)
-        emit_load(e, RCX, gx(in->rs1));
+        emit_load(e, RCX, gx(t, in->rs1));
     if (in->rd) {
         emit_vex(e, OPC(1, 0, 0xae), 3, 0, rm_mem(REG_HART, HART(mxcsr_now))); /* vstmxcsr */
         emit_load32(e, RAX, rm_mem(REG_HART, HART(mxcsr_now)));

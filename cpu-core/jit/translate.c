@@ -140,24 +140,24 @@ static void collect(struct tr *t, const uint8_t *page)
 
 unsigned tr_use(struct tr *t, unsigned r, unsigned scratch)
 {
-    if (pinned(r))
-        return target_pin[r];
+    if (pinned(t, r))
+        return t->pin[r];
     if (r == 0)
         emit_const(&t->e, scratch, 0);
     else
-        emit_load(&t->e, scratch, gx(r));
+        emit_load(&t->e, scratch, gx(t, r));
     return scratch;
 }
 
-unsigned tr_dest(unsigned r, unsigned scratch)
+unsigned tr_dest(const struct tr *t, unsigned r, unsigned scratch)
 {
-    return pinned(r) ? target_pin[r] : scratch;
+    return pinned(t, r) ? t->pin[r] : scratch;
 }
 
 void tr_set(struct tr *t, unsigned r, unsigned host)
 {
     if (r)
-        emit_store(&t->e, gx(r), host);
+        emit_store(&t->e, gx(t, r), host);
 }
 
 struct stub *tr_stub(struct tr *t, enum stub_kind kind)
@@ -412,6 +412,7 @@ struct block *translate(struct jit *j, const struct block_key *key, const uint8_
     t->page_end = false;
     t->group_base = 0;
     t->boxed = 0;
+    memcpy(t->pin, target_pin, sizeof t->pin);
     collect(t, page);
     t->block.insns = (uint16_t)t->n;
     t->block.code = t->e.at + run;

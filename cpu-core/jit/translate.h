@@ -55,6 +55,7 @@ struct tr {
     int32_t end;   /* offset where the block goes on after its last instruction, or END_… */
     bool page_end; /* … with an instruction that crosses the page */
     uint8_t *head;
+    uint8_t pin[32]; /* host register of each guest register within the block, as in target_pin[] */
 
     struct stub stubs[BLOCK_INSNS * 4 + 4];
     unsigned nstubs;
@@ -67,13 +68,13 @@ struct tr {
 
 #define END_NONE INT32_MIN /* the last instruction leaves */
 
-static inline struct rm gx(unsigned r)
+static inline struct rm gx(const struct tr *t, unsigned r)
 {
-    return target_pin[r] != REG_NONE ? rm_reg(target_pin[r]) : rm_mem(REG_HART, HART_X(r));
+    return t->pin[r] != REG_NONE ? rm_reg(t->pin[r]) : rm_mem(REG_HART, HART_X(r));
 }
-static inline bool pinned(unsigned r)
+static inline bool pinned(const struct tr *t, unsigned r)
 {
-    return target_pin[r] != REG_NONE;
+    return t->pin[r] != REG_NONE;
 }
 
 /* Whether the block itself begins at an offset from the page. One without groups is left as soon as possible.
@@ -87,7 +88,7 @@ static inline bool tr_is_head(const struct tr *t, int32_t target)
 unsigned tr_use(struct tr *t, unsigned r, unsigned scratch);
 
 /* Host register to compute guest register `r` in, and its completion. */
-unsigned tr_dest(unsigned r, unsigned scratch);
+unsigned tr_dest(const struct tr *t, unsigned r, unsigned scratch);
 void tr_set(struct tr *t, unsigned r, unsigned host);
 
 struct stub *tr_stub(struct tr *t, enum stub_kind kind);
