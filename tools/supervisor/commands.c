@@ -345,9 +345,12 @@ int verb_completion(const struct invocation *in, struct failure *f)
 
 int verb_man(const struct invocation *in, struct failure *f)
 {
-    const struct verb *verb = in->nargs ? verb_find(in->args[0]) : NULL;
+    char name[64] = "";
+    for (unsigned i = 0; i < in->nargs; i++)
+        snprintf(name + strlen(name), sizeof(name) - strlen(name), "%s%s", i ? " " : "", in->args[i]);
+    const struct verb *verb = in->nargs ? verb_find(name) : NULL;
     if (in->nargs && !verb)
-        return failure_set(f, STATUS_USAGE, EINVAL, "man: unknown verb '%s'", in->args[0]);
+        return failure_set(f, STATUS_USAGE, EINVAL, "man: unknown verb '%s'", name);
     pages_man(stdout, verb);
     return STATUS_OK;
 }

@@ -15,8 +15,15 @@ static const char *verb_name(const void *ctx, unsigned i)
     return verbs[i].name;
 }
 
-static int unknown_verb(const char *word, struct failure *f)
+static int unknown_verb(int argc, char **words, struct failure *f)
 {
+    char word[80];
+    bool group = verb_is_group(words[0]);
+    if (group && (argc < 2 || words[1][0] == '-')) {
+        failure_set(f, STATUS_USAGE, EINVAL, "%s: what to do is missing", words[0]);
+        return failure_hint(f, "'cleave %s --help' lists it", words[0]);
+    }
+    snprintf(word, sizeof(word), "%s%s%s", words[0], group ? " " : "", group ? words[1] : "");
     failure_set(f, STATUS_USAGE, EINVAL, "unknown verb '%s'", word);
     const char *near = options_nearest(word, verb_name, NULL);
     if (near)
@@ -58,25 +65,42 @@ static void open_standard_fds(void)
         close(fd);
 }
 
+static bool is_help(const char *word)
+{
+    return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
+}
+
+/* Of the command, of a verb, or of a group of verbs. */
+static int help(int argc, char **words, struct failure *f)
+{
+    int used;
+    const struct verb *verb = argc ? verb_of_words(argc, words, &used) : NULL;
+    if (argc == 1 && verb_is_group(words[0]))
+        pages_group(stdout, words[0]);
+    else if (argc && !verb)
+        return unknown_verb(argc, words, f);
+    else
+        pages_help(stdout, verb);
+    return STATUS_OK;
+}
+
 static int dispatch(int argc, char **argv, struct failure *f)
 {
     if (argc < 2) {
         pages_help(stderr, NULL);
         return STATUS_USAGE;
     }
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
-        const struct verb *verb = argc > 2 ? verb_find(argv[2]) : NULL;
-        if (argc > 2 && !verb)
-            return unknown_verb(argv[2], f);
-        pages_help(stdout, verb);
-        return STATUS_OK;
-    }
+    if (is_help(argv[1]) || strcmp(argv[1], "help") == 0)
+        return help(argc - 2, argv + 2, f);
     if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "version") == 0) {
         puts("cleave " CLEAVE_VERSION);
         return STATUS_OK;
     }
-    const struct verb *verb = verb_find(argv[1]);
-    return verb ? run_verb(verb, argc - 2, argv + 2, f) : unknown_verb(argv[1], f);
+    if (argc > 2 && is_help(argv[2]) && verb_is_group(argv[1]))
+        return help(1, argv + 1, f);
+    int used;
+    const struct verb *verb = verb_of_words(argc - 1, argv + 1, &used);
+    return verb ? run_verb(verb, argc - 1 - used, argv + 1 + used, f) : unknown_verb(argc - 1, argv + 1, f);
 }
 
 int main(int argc, char **argv)

@@ -30,6 +30,21 @@ static unsigned width(const char *s)
     return n;
 }
 
+/* The first word of a verb's name, and the rest or NULL. */
+static const char *first_word(const struct verb *v, char *word, size_t size)
+{
+    size_t n = strcspn(v->name, " ");
+    snprintf(word, size, "%.*s", (int)n, v->name);
+    return v->name[n] ? v->name + n + 1 : NULL;
+}
+
+/* The verbs of a group follow each other: true for all of one but the first. */
+static bool repeats_group(const struct verb *v)
+{
+    char word[64];
+    return first_word(v, word, sizeof(word)) && v != verbs && verb_in_group(v - 1, word);
+}
+
 /* Writes words with line breaks; `column` is where the text stands, continuation lines are indented to
  * `indent`. */
 static void wrap(FILE *out, const char *text, unsigned column, unsigned indent)
@@ -79,9 +94,19 @@ static void help_command(FILE *out)
     fputs("usage: cleave VERB [OPTION]… [ARGUMENT]…\n\n", out);
     for (unsigned i = 0; i < nverbs; i++) {
         if (!verbs[i].hidden)
-            fprintf(out, "  %-12s %s\n", verbs[i].name, verbs[i].summary);
+            fprintf(out, "  %-13s %s\n", verbs[i].name, verbs[i].summary);
     }
     fputs("\n  --version    show the version\n\n'cleave VERB --help' tells more.\n", out);
+}
+
+void pages_group(FILE *out, const char *group)
+{
+    fprintf(out, "usage: cleave %s VERB [OPTION]… [ARGUMENT]…\n\n", group);
+    for (unsigned i = 0; i < nverbs; i++) {
+        if (verb_in_group(&verbs[i], group))
+            fprintf(out, "  %-13s %s\n", verbs[i].name, verbs[i].summary);
+    }
+    fprintf(out, "\n'cleave %s VERB --help' tells more.\n", group);
 }
 
 void pages_help(FILE *out, const struct verb *verb)
@@ -133,6 +158,14 @@ static void troff_name(FILE *out, const char *name)
         fprintf(out, *name == '-' ? "\\-" : "%c", *name);
 }
 
+/* The name of a verb's page: "cleave-trace-info" for the verb "trace info". */
+static void page_name(FILE *out, const struct verb *verb)
+{
+    fputs("cleave\\-", out);
+    for (const char *c = verb->name; *c; c++)
+        fputs(*c == ' ' || *c == '-' ? "\\-" : (char[]){*c, '\0'}, out);
+}
+
 static void man_options(FILE *out, const struct option_row *row)
 {
     for (; row->name; row++) {
@@ -165,7 +198,9 @@ static void man_command(FILE *out)
     for (unsigned i = 0; i < nverbs; i++) {
         if (verbs[i].hidden)
             continue;
-        fprintf(out, ".TP\n.BR cleave\\-%s (1)\n", verbs[i].name);
+        fputs(".TP\n.BR ", out);
+        page_name(out, &verbs[i]);
+        fputs(" (1)\n", out);
         troff(out, verbs[i].summary);
     }
     fputs(".SH OPTIONS\nEvery verb takes:\n", out);
@@ -174,8 +209,11 @@ static void man_command(FILE *out)
 
 static void man_verb(FILE *out, const struct verb *verb)
 {
-    fprintf(out, ".TH CLEAVE\\-%s 1 \"\" cleave \"User Commands\"\n.SH NAME\ncleave\\-%s \\- ", verb->name,
-            verb->name);
+    fputs(".TH ", out);
+    page_name(out, verb);
+    fputs(" 1 \"\" cleave \"User Commands\"\n.SH NAME\n", out);
+    page_name(out, verb);
+    fputs(" \\- ", out);
     troff(out, verb->summary);
     fprintf(out, ".SH SYNOPSIS\n.B cleave %s\n[\\fIOPTION\\fR]...\n", verb->name);
     if (*verb->positionals)
@@ -216,6 +254,26 @@ static void spaced_choices(FILE *out, const char *choices)
 
 #define MACHINES "cleave ps --json 2>/dev/null | grep -o '\"name\":\"[^\"]*' | cut -d'\"' -f4"
 
+/* What can stand right after `cleave`. */
+static void first_words(FILE *out)
+{
+    char word[64];
+    for (unsigned i = 0; i < nverbs; i++) {
+        if (verbs[i].hidden || repeats_group(&verbs[i]))
+            continue;
+        first_word(&verbs[i], word, sizeof(word));
+        fprintf(out, "%s ", word);
+    }
+}
+
+static void second_words(FILE *out, const char *group)
+{
+    for (unsigned i = 0; i < nverbs; i++) {
+        if (verb_in_group(&verbs[i], group))
+            fprintf(out, "%s ", verbs[i].name + strlen(group) + 1);
+    }
+}
+
 static void bash_reply(FILE *out, enum option_completes completes, const char *choices)
 {
     switch (completes) {
@@ -238,7 +296,7 @@ static void bash_reply(FILE *out, enum option_completes completes, const char *c
 
 static void bash_verb(FILE *out, const struct verb *v)
 {
-    fprintf(out, "    %s)\n        case $prev in\n", v->name);
+    fprintf(out, "    '%s')\n        case $prev in\n", v->name);
     for (const struct option_row *row = v->options; row->name; row++) {
         if (row->kind == OPTION_FLAG)
             continue;
@@ -259,11 +317,19 @@ static void completion_bash(FILE *out)
     fputs("_cleave() {\n    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}\n"
           "    if [ \"$COMP_CWORD\" -eq 1 ]; then COMPREPLY=($(compgen -W \"",
           out);
+    first_words(out);
+    fputs(
+        "--help --version\" -- \"$cur\")); return; fi\n    local verb=${COMP_WORDS[1]}\n    case $verb in\n",
+        out);
     for (unsigned i = 0; i < nverbs; i++) {
-        if (!verbs[i].hidden)
-            fprintf(out, "%s ", verbs[i].name);
+        char group[64];
+        if (!first_word(&verbs[i], group, sizeof(group)) || repeats_group(&verbs[i]))
+            continue;
+        fprintf(out, "    %s) if [ \"$COMP_CWORD\" -eq 2 ]; then COMPREPLY=($(compgen -W \"", group);
+        second_words(out, group);
+        fputs("--help\" -- \"$cur\")); return; fi; verb=\"$verb ${COMP_WORDS[2]}\" ;;\n", out);
     }
-    fputs("--help --version\" -- \"$cur\")); return; fi\n    case ${COMP_WORDS[1]} in\n", out);
+    fputs("    esac\n    case $verb in\n", out);
     for (unsigned i = 0; i < nverbs; i++)
         bash_verb(out, &verbs[i]);
     fputs("    esac\n}\ncomplete -o filenames -F _cleave cleave\n", out);
@@ -311,24 +377,41 @@ static void zsh_options(FILE *out, const struct option_row *row)
     }
 }
 
+/* The second words of each group. */
+static void zsh_groups(FILE *out)
+{
+    for (unsigned i = 0; i < nverbs; i++) {
+        char group[64];
+        if (!first_word(&verbs[i], group, sizeof(group)) || repeats_group(&verbs[i]))
+            continue;
+        fprintf(out, "    if [[ $verb == %s ]]; then\n        if (( CURRENT == 2 )); then compadd -- ",
+                group);
+        second_words(out, group);
+        fputs("; return; fi\n        verb=\"$verb $words[2]\"; shift words; (( CURRENT-- ))\n    fi\n", out);
+    }
+}
+
 static void completion_zsh(FILE *out)
 {
     fputs("#compdef cleave\n_cleave_machines() { compadd -- $(" MACHINES ") }\n_cleave() {\n"
           "    if (( CURRENT == 2 )); then\n        local -a verbs=(\n",
           out);
     for (unsigned i = 0; i < nverbs; i++) {
-        if (verbs[i].hidden)
+        char word[64];
+        if (verbs[i].hidden || repeats_group(&verbs[i]))
             continue;
-        fprintf(out, "            '%s:", verbs[i].name);
-        zsh_text(out, verbs[i].summary);
+        bool group = first_word(&verbs[i], word, sizeof(word));
+        fprintf(out, "            '%s:", word);
+        zsh_text(out, group ? "a group of verbs" : verbs[i].summary);
         fputs("'\n", out);
     }
     fputs("        )\n        _describe verb verbs\n        return\n    fi\n    local verb=$words[2]\n    "
-          "shift words; (( CURRENT-- ))\n"
-          "    case $verb in\n",
+          "shift words; (( CURRENT-- ))\n",
           out);
+    zsh_groups(out);
+    fputs("    case $verb in\n", out);
     for (unsigned i = 0; i < nverbs; i++) {
-        fprintf(out, "    %s)\n        _arguments \\\n", verbs[i].name);
+        fprintf(out, "    '%s')\n        _arguments \\\n", verbs[i].name);
         zsh_options(out, verbs[i].options);
         zsh_options(out, option_common);
         fputs("            '*:argument:", out);
@@ -366,7 +449,7 @@ static void fish_action(FILE *out, enum option_completes completes, const char *
 static void fish_options(FILE *out, const struct verb *v, const struct option_row *row)
 {
     for (; row->name; row++) {
-        fprintf(out, "complete -c cleave -n '__fish_seen_subcommand_from %s' -l %s%s", v->name, row->name,
+        fprintf(out, "complete -c cleave -n '__cleave_at %s' -l %s%s", v->name, row->name,
                 row->kind == OPTION_FLAG ? "" : " -x");
         fish_action(out, row->completes, row->choices);
         fputs(" -d '", out);
@@ -375,20 +458,40 @@ static void fish_options(FILE *out, const struct verb *v, const struct option_ro
     }
 }
 
+/* The words of a verb's name, each where it can stand. */
+static void fish_verb(FILE *out, const struct verb *v)
+{
+    char word[64];
+    const char *second = first_word(v, word, sizeof(word));
+    if (second && !repeats_group(v))
+        fprintf(out, "complete -c cleave -n __fish_use_subcommand -a %s -d 'a group of verbs'\n", word);
+    if (second)
+        fprintf(
+            out,
+            "complete -c cleave -n '__cleave_at %s; and test (count (commandline -opc)) -eq 2' -a %s -d '",
+            word, second);
+    else
+        fprintf(out, "complete -c cleave -n __fish_use_subcommand -a %s -d '", word);
+    fish_text(out, v->summary);
+    fputs("'\n", out);
+}
+
 static void completion_fish(FILE *out)
 {
-    fputs("function __cleave_machines\n    " MACHINES "\nend\ncomplete -c cleave -f\n", out);
+    fputs("function __cleave_machines\n    " MACHINES "\nend\n"
+          "function __cleave_at\n    set -l words (commandline -opc)\n"
+          "    test (count $words) -gt (count $argv); and test \"$words[2..(math 1 + (count $argv))]\" = "
+          "\"$argv\"\nend\n"
+          "complete -c cleave -f\n",
+          out);
     for (unsigned i = 0; i < nverbs; i++) {
         const struct verb *v = &verbs[i];
-        if (!v->hidden) {
-            fprintf(out, "complete -c cleave -n __fish_use_subcommand -a %s -d '", v->name);
-            fish_text(out, v->summary);
-            fputs("'\n", out);
-        }
+        if (!v->hidden)
+            fish_verb(out, v);
         fish_options(out, v, v->options);
         fish_options(out, v, option_common);
         if (v->completes != COMPLETES_NOTHING) {
-            fprintf(out, "complete -c cleave -n '__fish_seen_subcommand_from %s'", v->name);
+            fprintf(out, "complete -c cleave -n '__cleave_at %s'", v->name);
             fish_action(out, v->completes, v->choices);
             fputc('\n', out);
         }

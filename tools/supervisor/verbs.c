@@ -2,6 +2,7 @@
  */
 #include "tools/supervisor/verbs.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static const struct option_row run_options[] = {
@@ -121,7 +122,7 @@ const struct verb verbs[] = {
     {"completion", "bash|zsh|fish", 1, 1, COMPLETES_CHOICE, "bash|zsh|fish",
      "print a completion script for a shell", "For bash: source <(cleave completion bash).", no_options,
      verb_completion, false},
-    {"man", "[VERB]", 0, 1, COMPLETES_NOTHING, NULL, "print a manual page in man(7) format", "", no_options,
+    {"man", "[VERB]", 0, 2, COMPLETES_NOTHING, NULL, "print a manual page in man(7) format", "", no_options,
      verb_man, true},
     {0},
 };
@@ -135,4 +136,29 @@ const struct verb *verb_find(const char *name)
             return &verbs[i];
     }
     return NULL;
+}
+
+bool verb_in_group(const struct verb *verb, const char *group)
+{
+    size_t n = strlen(group);
+    return strncmp(verb->name, group, n) == 0 && verb->name[n] == ' ';
+}
+
+bool verb_is_group(const char *group)
+{
+    for (unsigned i = 0; i < nverbs; i++) {
+        if (verb_in_group(&verbs[i], group))
+            return true;
+    }
+    return false;
+}
+
+const struct verb *verb_of_words(int n, char *const *words, int *used)
+{
+    char name[64];
+    *used = n > 1 && verb_is_group(words[0]) ? 2 : 1;
+    if (n < 1 || snprintf(name, sizeof(name), "%s%s%s", words[0], *used == 2 ? " " : "",
+                          *used == 2 ? words[1] : "") >= (int)sizeof(name))
+        return NULL;
+    return verb_find(name);
 }

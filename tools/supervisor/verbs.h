@@ -3,10 +3,18 @@
 
 #include "tools/supervisor/options.h"
 
-extern const struct verb verbs[]; /* ends with a NULL name */
+/* Ends with a NULL name. A name of two words, "trace info", is a verb of the group "trace". */
+extern const struct verb verbs[];
 extern const unsigned nverbs;
 
 const struct verb *verb_find(const char *name);
+
+/* The verb that the first words name, and how many they are, or NULL. */
+const struct verb *verb_of_words(int n, char *const *words, int *used);
+
+/* True if a verb belongs to the group, by its name's first word. */
+bool verb_in_group(const struct verb *verb, const char *group);
+bool verb_is_group(const char *group);
 
 /* Implementations: exit status, or negative errno with the failure filled in. */
 int verb_run(const struct invocation *in, struct failure *f);
