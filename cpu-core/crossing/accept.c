@@ -28,6 +28,11 @@ void crossings_note(struct crossings *cs, enum crossing_direction dir, enum cros
     journal_crossing(cs, &c, body, len);
 }
 
+uint64_t crossings_seq(const struct crossings *cs)
+{
+    return cs->seq;
+}
+
 int copy_reserve(struct crossings *cs, uint32_t len)
 {
     if (len <= cs->copy_size)
@@ -172,11 +177,13 @@ void enqueue_message(struct link *l, unsigned queue, const uint8_t *data, uint32
     q->nwaiting++;
 }
 
-void drain_waiting(struct link *l, unsigned queue)
+/* Hands waiting messages to the guest while it has room. */
+static void drain_waiting(struct link *l, unsigned queue)
 {
     struct link_queue *q = &l->queue[queue];
     while (q->first && !q->blocked) {
         struct message *m = q->first;
+        l->cs->host.settle(l->cs->host.arg);
         if (!l->sink->room(l->sink_arg, queue, m->len)) {
             q->blocked = true;
             return;
@@ -222,16 +229,17 @@ void take_caused_events(struct link *l, uint64_t seq)
             copy_event(l, q, &e);
             enqueue_message(l, q, l->cs->copy, e.len);
         }
-        drain_waiting(l, q);
     }
 }
 
-void take_outside_events(struct link *l, unsigned queue)
+/* Messages that wait, then those from outside: straight to the guest while it has room. */
+static void take_outside_events(struct link *l, unsigned queue)
 {
     struct link_queue *q = &l->queue[queue];
     struct ring_event e;
     drain_waiting(l, queue);
     while (!q->first && !q->blocked && peek_event(l, queue, &e) && !(l->cs->fixed && e.cause)) {
+        l->cs->host.settle(l->cs->host.arg);
         if (!l->sink->room(l->sink_arg, queue, e.len)) {
             q->blocked = true;
             return;
@@ -255,8 +263,10 @@ unsigned crossings_accept(struct crossings *cs)
             }
             if (cs->fixed)
                 continue;
-            for (uint32_t k = 0; k < lq->narrivals; k++)
+            for (uint32_t k = 0; k < lq->narrivals; k++) {
+                cs->host.settle(cs->host.arg);
                 deliver(l, q, lq->arrivals[k]);
+            }
             lq->narrivals = 0;
         }
         link_kick(l);
@@ -289,7 +299,7 @@ bool crossings_ready(struct crossings *cs)
         struct link *l = cs->links[i];
         poll_arrivals(l);
         for (unsigned q = 0; q < l->nqueues; q++) {
-            if (l->queue[q].narrivals)
+            if (l->queue[q].narrivals || (l->queue[q].first && !l->queue[q].blocked))
                 return true;
             if (l->queue[q].geometry.kind == CHANNEL_INBOUND && !l->queue[q].blocked &&
                 peek_event(l, q, &e) && !(cs->fixed && e.cause))

@@ -68,6 +68,9 @@ struct crossings_host {
     int (*wait)(void *arg);
     /* A peer broke the protocol; the link is dead until it is connected again. */
     void (*fault)(void *arg, const char *id, const char *why);
+    /* Fires every deadline due at the current position. Called between steps, before what comes in from
+     * outside is applied: the order of crossings then determines their order with deadlines. */
+    void (*settle)(void *arg);
     /* Guest-visible work became due at the current position while a slice runs: end the slice after this
      * instruction. */
     void (*attention)(void *arg);
@@ -126,8 +129,8 @@ struct link *crossings_at(struct crossings *cs, unsigned i); /* NULL past the la
 const char *link_id(const struct link *l);
 const struct link_stats *link_stats(const struct link *l);
 
-/* Slice end: accepts what is there, in device order, at the current position. Returns the number of crossings
- * applied. */
+/* Slice end, after the deadlines due there fired: accepts what is there, in device order, at the current
+ * position. Returns the number of crossings applied. */
 unsigned crossings_accept(struct crossings *cs);
 
 /* True while requests are in flight or messages wait: slices are short then. */
@@ -137,9 +140,13 @@ bool crossings_busy(const struct crossings *cs);
 void crossings_waiting(struct crossings *cs, bool waiting);
 bool crossings_ready(struct crossings *cs);
 
+/* Sequence number of the last crossing. */
+uint64_t crossings_seq(const struct crossings *cs);
+
 /* Journals a crossing of the machine itself (clock, control, exit). */
 void crossings_note(struct crossings *cs, enum crossing_direction dir, enum crossing_kind kind, uint64_t arg,
                     const void *body, uint32_t len);
 
-/* In-flight tables with payload digests, blobs and waiting messages, in the documented order. */
+/* In-flight tables with payload digests, and blobs, in the documented order. What waits outside is not state.
+ */
 void crossings_state(struct crossings *cs, struct state_io *io);

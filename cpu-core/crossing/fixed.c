@@ -95,7 +95,6 @@ void schedule_fire(void *arg)
     while (l->next_scheduled < l->nscheduled && l->scheduled[l->next_scheduled].ns <= now) {
         const struct link_scheduled *s = &l->scheduled[l->next_scheduled++];
         enqueue_message(l, s->queue, s->data, s->len);
-        drain_waiting(l, s->queue);
     }
     if (l->next_scheduled < l->nscheduled)
         vclock_arm(l->cs->clock, &l->schedule_timer, l->scheduled[l->next_scheduled].ns);

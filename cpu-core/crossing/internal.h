@@ -126,17 +126,11 @@ void deliver(struct link *l, unsigned q, uint32_t index);
 /* Frees a table entry and its arena space. */
 void release_slot(struct link *l, unsigned q, uint32_t index);
 
-/* Hands waiting messages to the guest while it has room. */
-void drain_waiting(struct link *l, unsigned q);
-
 /* Puts a message into the private waiting list, or drops it when that is full. */
 void enqueue_message(struct link *l, unsigned q, const uint8_t *data, uint32_t len);
 
 /* Fixed timing: events that answer request `seq` move to the waiting lists. */
 void take_caused_events(struct link *l, uint64_t seq);
-
-/* Takes events from outside: straight to the guest while it has room. */
-void take_outside_events(struct link *l, unsigned q);
 
 /* Fixed timing: (re)arms the timer for the earliest due delivery; fires it. */
 void due_arm(struct crossings *cs);

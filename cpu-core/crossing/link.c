@@ -145,8 +145,11 @@ static int link_init(struct link *l, const struct link_config *cfg, int *out_fd)
         if (l->reset_queue == CHANNEL_MAX_QUEUES && cfg->geometry.queue[q].kind == CHANNEL_REQUESTS)
             l->reset_queue = q;
     }
-    l->schedule_timer = (struct vtimer){
-        .due = VCLOCK_NEVER, .order = (1u << 17) + cfg->index, .fire = schedule_fire, .arg = l};
+    l->schedule_timer = (struct vtimer){.due = VCLOCK_NEVER,
+                                        .order = (1u << 17) + cfg->index,
+                                        .outside = true,
+                                        .fire = schedule_fire,
+                                        .arg = l};
     int err = vclock_add(l->cs->clock, &l->schedule_timer);
     if (!err)
         err = copy_schedule(l, cfg);
@@ -336,6 +339,19 @@ static bool reset_finished(const struct link *l)
     return true;
 }
 
+/* The machine stops: its state goes on as if the device had finished them. */
+static void abandon_orphans(struct link *l)
+{
+    for (unsigned i = 0; i < l->nqueues; i++) {
+        struct link_queue *q = &l->queue[i];
+        for (uint32_t k = 0; q->table && k < 2 * q->geometry.slots; k++)
+            if (q->table[k].state == SLOT_ORPHANED)
+                release_slot(l, i, k);
+        q->orphans = 0;
+    }
+    l->reset_seq = 0;
+}
+
 static void orphan_all(struct link *l)
 {
     for (unsigned i = 0; i < l->nqueues; i++) {
@@ -384,7 +400,7 @@ void link_reset(struct link *l)
         int err = reset_finished(l) ? 0 : cs->host.wait(cs->host.arg);
         crossings_waiting(cs, false);
         if (err < 0)
-            return;
+            abandon_orphans(l);
     }
     orphan_all(l);
     l->generation++;
@@ -506,13 +522,7 @@ static void queue_state(const struct link *l, const struct link_queue *q, struct
         state_u64(io, &due);
     }
     uint64_t last_due = q->last_due;
-    uint32_t waiting = q->nwaiting;
     state_u64(io, &last_due);
-    state_u32(io, &waiting);
-    for (struct message *m = q->first; m; m = m->next) {
-        state_u32(io, &m->len);
-        state_bytes(io, m->data, m->len);
-    }
 }
 
 void crossings_state(struct crossings *cs, struct state_io *io)
@@ -523,8 +533,6 @@ void crossings_state(struct crossings *cs, struct state_io *io)
         state_u32(io, &l->generation);
         state_u32(io, &l->blob_len);
         state_bytes(io, l->blob, l->blob_len);
-        uint32_t next = l->next_scheduled;
-        state_u32(io, &next);
         for (unsigned q = 0; q < l->nqueues; q++)
             queue_state(l, &l->queue[q], io);
     }

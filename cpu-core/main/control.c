@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -68,6 +69,24 @@ static void send_stats(struct machine *m, uint64_t tag)
     free(json);
 }
 
+/* The crossing is made at the next position between steps. */
+static void note_command(struct machine *m, Cleave__Control__BodyCase what, const char *id)
+{
+    if (m->ncommands == m->room_commands) {
+        unsigned room = m->room_commands ? 2 * m->room_commands : 8;
+        struct machine_command *p = realloc(m->commands, room * sizeof *p);
+        if (!p) {
+            machine_fail(m, "no memory for a command");
+            return;
+        }
+        m->commands = p;
+        m->room_commands = room;
+    }
+    struct machine_command *c = &m->commands[m->ncommands++];
+    *c = (struct machine_command){.what = (uint8_t)what};
+    snprintf(c->body, sizeof c->body, "%s", id);
+}
+
 /* A new incarnation of a device takes its place. */
 static void relink(struct machine *m, struct control_message *msg)
 {
@@ -77,6 +96,7 @@ static void relink(struct machine *m, struct control_message *msg)
         machine_fail(m, "cannot connect a device");
         return;
     }
+    note_command(m, CLEAVE__CONTROL__BODY_LINK, link_id(l));
     Cleave__Linked linked = CLEAVE__LINKED__INIT;
     linked.id = link->id;
     Cleave__Control body = CLEAVE__CONTROL__INIT;
@@ -91,25 +111,26 @@ static void serve(struct machine *m, struct control_message *msg)
     switch (msg->body->body_case) {
     case CLEAVE__CONTROL__BODY_PAUSE:
         m->paused = true;
-        crossings_note(m->crossings, CROSSING_IN, CROSSING_CONTROL, msg->body->body_case, NULL, 0);
+        note_command(m, CLEAVE__CONTROL__BODY_PAUSE, "");
         send_paused(m, "command");
         break;
     case CLEAVE__CONTROL__BODY_RESUME:
         m->paused = false;
-        crossings_note(m->crossings, CROSSING_IN, CROSSING_CONTROL, msg->body->body_case, NULL, 0);
+        note_command(m, CLEAVE__CONTROL__BODY_RESUME, "");
         send_resumed(m);
         break;
     case CLEAVE__CONTROL__BODY_RESET:
-        crossings_note(m->crossings, CROSSING_IN, CROSSING_CONTROL, msg->body->body_case, NULL, 0);
-        m->request = BOARD_REBOOT;
+        note_command(m, CLEAVE__CONTROL__BODY_RESET, "");
         break;
     case CLEAVE__CONTROL__BODY_STOP:
         m->stopping = true;
         break;
     case CLEAVE__CONTROL__BODY_UNLINK:
         l = crossings_find(m->crossings, msg->body->unlink->id);
-        if (l)
+        if (l) {
             link_disconnect(l);
+            note_command(m, CLEAVE__CONTROL__BODY_UNLINK, link_id(l));
+        }
         m->paused = true;
         send_paused(m, msg->body->unlink->cause);
         break;

@@ -11,6 +11,12 @@ struct digest_journal {
 
 #define MACHINE_COUNTERS(X) X(slices) X(switches) X(idle_waits) X(clock_crossings) X(reboots)
 
+/* A control command that becomes a crossing between two steps. */
+struct machine_command {
+    uint8_t what;  /* field number in Control */
+    char body[64]; /* id of the device that it is about, "" for the machine itself */
+};
+
 struct stimer {
     struct vtimer timer;
     struct hart *hart;
@@ -44,6 +50,10 @@ struct machine {
     uint32_t request_status;
     uint64_t end_hash;
     bool paused, stopping;
+    bool jumped; /* virtual clock: the idle machine's time jumped after the crossing jumped_seq */
+    uint64_t jumped_seq;
+    struct machine_command *commands; /* served, and not yet crossings */
+    unsigned ncommands, room_commands;
     uint64_t next_poll_ns; /* host time at which control is looked at again */
     char fault[160];
     struct {

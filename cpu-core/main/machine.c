@@ -1,6 +1,6 @@
 /* The machine loop. Rules 1 to 7 of the crossings meet here: the order of things at a position is state hash,
- * deadlines, inbound crossings, then the step. Must not let the host's time in except through a clock
- * crossing. */
+ * a reboot that the guest asked for, then deadlines to a fixpoint before every inbound crossing and before
+ * the step. Must not let the host's time in except through a clock crossing. */
 #include "cpu-core/main/internal.h"
 #include "cpu-core/state/state.h"
 
@@ -37,6 +37,13 @@ static void append_digest(void *arg, const struct crossing *c, const void *body)
 
 static const struct journal_ops digest_ops = {append_digest};
 
+static void note_clock(struct machine *m)
+{
+    uint64_t body[] = {m->clock.n0, m->clock.t0, m->clock.rate};
+    crossings_note(m->crossings, CROSSING_IN, CROSSING_CLOCK, 0, body, sizeof body);
+    m->stats.clock_crossings++;
+}
+
 static void position(void *arg, uint64_t *icount, uint64_t *pc)
 {
     const struct machine *m = arg;
@@ -49,6 +56,17 @@ static void attention(void *arg)
     struct machine *m = arg;
     if (m->in_slice)
         hart_shorten(m->in_slice, hart_icount(m->in_slice) + 1);
+}
+
+/* With a virtual clock, jumps of an idle machine are a function of its state, but how many were made when
+ * something comes in is not: a clock crossing marks the time. */
+static void settle(void *arg)
+{
+    struct machine *m = arg;
+    vclock_fire(&m->clock, m->icount);
+    if (m->jumped && m->jumped_seq == crossings_seq(m->crossings))
+        note_clock(m);
+    m->jumped = false;
 }
 
 static int wait_for_device(void *arg)
@@ -141,7 +159,7 @@ int machine_create(struct machine **ret, const struct machine_config *cfg, const
     vclock_init(&m->clock, GOVERNOR_NOMINAL_RATE);
     m->clock.moved = clock_moved;
     m->clock.moved_arg = m;
-    struct crossings_host ch = {position, wait_for_device, device_fault, attention, m};
+    struct crossings_host ch = {position, wait_for_device, device_fault, settle, attention, m};
     struct board_hooks hooks = {ipi, guest_request, m};
     int e = create_core(m, err, errlen);
     if (!e)
@@ -177,6 +195,7 @@ void machine_destroy(struct machine *m)
     for (unsigned i = 0; i < m->nharts; i++)
         free(m->harts[i]);
     ram_destroy(&m->ram);
+    free(m->commands);
     free(m);
 }
 
@@ -242,10 +261,9 @@ static void report_hashes(struct machine *m)
 
 static void apply_clock(struct machine *m, uint64_t jump_to, uint64_t rate)
 {
+    settle(m);
     vclock_set(&m->clock, m->icount, jump_to, rate);
-    uint64_t body[] = {m->clock.n0, m->clock.t0, m->clock.rate};
-    crossings_note(m->crossings, CROSSING_IN, CROSSING_CLOCK, 0, body, sizeof body);
-    m->stats.clock_crossings++;
+    note_clock(m);
 }
 
 /* About once a millisecond of host time: control, and the comparison of the clocks. */
@@ -305,6 +323,8 @@ static void idle(struct machine *m)
     uint64_t due = next_due(m), rate = m->clock.rate;
     if (m->cfg.virtual_clock && due != VCLOCK_NEVER) {
         vclock_set(&m->clock, m->icount, due, rate);
+        m->jumped = true;
+        m->jumped_seq = crossings_seq(m->crossings);
         return;
     }
     m->stats.idle_waits++;
@@ -365,7 +385,7 @@ static void run_slice(struct machine *m, struct hart *h)
     h->yield = false;
 }
 
-static bool reboot(struct machine *m)
+static void reboot(struct machine *m)
 {
     char err[160];
     m->request = BOARD_NONE;
@@ -374,20 +394,30 @@ static bool reboot(struct machine *m)
         images_unpack(m->cfg.images);
     if (board_boot(m->board, err, sizeof err) < 0) {
         machine_fail(m, err);
-        return false;
+        return;
     }
     m->engine->flush(m->engine_data);
     stimer_reset(m);
     m->current = 0;
     m->quantum_left = MACHINE_QUANTUM;
-    return true;
 }
 
-/* True if the machine ends at this position. */
+/* Commands that came in since the last position: each is a crossing here, and a reset takes effect. */
+static void apply_commands(struct machine *m)
+{
+    for (unsigned i = 0; i < m->ncommands; i++) {
+        struct machine_command c = m->commands[i]; /* a reboot may wait, and take more commands meanwhile */
+        settle(m);
+        crossings_note(m->crossings, CROSSING_IN, CROSSING_CONTROL, c.what, c.body, (uint32_t)strlen(c.body));
+        if (c.what == CLEAVE__CONTROL__BODY_RESET)
+            reboot(m);
+    }
+    m->ncommands = 0;
+}
+
+/* True if the machine ends at this position; the crossing that says so carries the state hash. */
 static bool ended(struct machine *m, enum machine_end *end, uint32_t *status)
 {
-    if (m->request == BOARD_REBOOT)
-        reboot(m);
     *status = m->request == BOARD_FAIL ? m->request_status : 0;
     if (m->fault[0])
         *end = MACHINE_FAULT;
@@ -401,7 +431,9 @@ static bool ended(struct machine *m, enum machine_end *end, uint32_t *status)
         *end = MACHINE_STOP_AT;
     else
         return false;
-    crossings_note(m->crossings, CROSSING_OUT, CROSSING_EXIT, *end, NULL, 0);
+    settle(m);
+    m->end_hash = machine_hash(m);
+    crossings_note(m->crossings, CROSSING_OUT, CROSSING_EXIT, *end, &m->end_hash, sizeof m->end_hash);
     return true;
 }
 
@@ -428,9 +460,12 @@ enum machine_end machine_run(struct machine *m, uint32_t *status)
     governor_start(&m->governor, host_now(), vclock_ns(&m->clock, m->icount), m->icount);
     for (;;) {
         report_hashes(m);
+        if (m->request == BOARD_REBOOT)
+            reboot(m);
         poll_host(m);
         if (m->paused)
             wait_while_paused(m);
+        apply_commands(m);
         if (ended(m, &end, status))
             break;
         vclock_fire(&m->clock, m->icount);
@@ -443,7 +478,6 @@ enum machine_end machine_run(struct machine *m, uint32_t *status)
         else
             idle(m);
     }
-    m->end_hash = machine_hash(m);
     flush_output(m);
     return end;
 }

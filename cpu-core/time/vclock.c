@@ -126,14 +126,16 @@ void vclock_set(struct vclock *c, uint64_t n, uint64_t jump_to, uint64_t rate)
     tell_moved(c);
 }
 
-/* Order: n0, t0, rate, then the due time of every timer in order of registration. */
+/* Order: n0, t0, rate, then the due time of every timer in order of registration, but for what comes from
+ * outside. */
 void vclock_state(struct vclock *c, struct state_io *io)
 {
     state_u64(io, &c->n0);
     state_u64(io, &c->t0);
     state_u64(io, &c->rate);
     for (unsigned i = 0; i < c->ntimers; i++)
-        state_u64(io, &c->timers[i]->due);
+        if (!c->timers[i]->outside)
+            state_u64(io, &c->timers[i]->due);
     if (io->loading)
         find_next_due(c);
 }

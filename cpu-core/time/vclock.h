@@ -15,6 +15,7 @@ struct state_io;
 struct vtimer {
     uint64_t due;   /* virtual ns, VCLOCK_NEVER when not armed */
     uint32_t order; /* constant tie-breaker */
+    bool outside;   /* what it brings comes from outside: no part of the state */
     void (*fire)(void *arg);
     void *arg;
 };

@@ -61,6 +61,12 @@ static void fault(void *arg, const char *id, const char *why)
 }
 static void attention(void *arg) {}
 
+static void settle(void *arg)
+{
+    struct rig *r = arg;
+    vclock_fire(&r->clock, r->icount);
+}
+
 static void append(void *arg, const struct crossing *c, const void *body)
 {
     struct rig *r = arg;
@@ -118,7 +124,7 @@ static void connect_device(struct rig *r, bool reissue)
 static struct rig *start(bool fixed)
 {
     struct rig *r = calloc(1, sizeof *r);
-    struct crossings_host host = {position, wait_for_device, fault, attention, r};
+    struct crossings_host host = {position, wait_for_device, fault, settle, attention, r};
     struct link_config cfg = {.id = "test", .geometry = geometry, .latency_ns = 1000};
     r->room = true;
     r->device_bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
