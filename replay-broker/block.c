@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <lz4.h>
+#include <lz4hc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,11 +56,12 @@ size_t block_bound(size_t raw)
     return BLOCK_HEADER_SIZE + (size_t)LZ4_compressBound((int)raw);
 }
 
-size_t block_seal(struct block *b, const uint8_t *raw, uint8_t *out)
+size_t block_seal(struct block *b, const uint8_t *raw, uint8_t *out, int level)
 {
     uint8_t *payload = out + BLOCK_HEADER_SIZE;
-    int packed =
-        LZ4_compress_default((const char *)raw, (char *)payload, (int)b->raw, LZ4_compressBound((int)b->raw));
+    int len = (int)b->raw, bound = LZ4_compressBound(len);
+    int packed = level ? LZ4_compress_HC((const char *)raw, (char *)payload, len, bound, level)
+                       : LZ4_compress_default((const char *)raw, (char *)payload, len, bound);
     b->encoding = packed > 0 && (uint32_t)packed < b->raw ? BLOCK_LZ4 : BLOCK_RAW;
     b->stored = b->encoding == BLOCK_LZ4 ? (uint32_t)packed : b->raw;
     if (b->encoding == BLOCK_RAW)

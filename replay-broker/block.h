@@ -6,7 +6,7 @@
 
 #define BLOCK_HEADER_SIZE 96u
 
-enum block_type { BLOCK_HEADER = 1, BLOCK_DATA = 2, BLOCK_END = 3 };
+enum block_type { BLOCK_HEADER = 1, BLOCK_DATA = 2, BLOCK_END = 3, BLOCK_FILE = 4 };
 enum block_encoding { BLOCK_RAW = 0, BLOCK_LZ4 = 1 };
 
 /* The header in the host's byte order. */
@@ -26,8 +26,9 @@ struct block {
 };
 
 /* Compresses `raw` behind the header's place in `out` (room for block_bound()), completes b and writes the
- * header there. Returns the size of the whole block. */
-size_t block_seal(struct block *b, const uint8_t *raw, uint8_t *out);
+ * header there. `level`: 0 for the fast compressor, else that of LZ4's slow one. Returns the size of the
+ * whole block. */
+size_t block_seal(struct block *b, const uint8_t *raw, uint8_t *out, int level);
 size_t block_bound(size_t raw);
 
 /* What block_payload() reads into; zero at first, freed by block_buffer_free(). */

@@ -39,6 +39,7 @@ const char *log_error_text(const struct log_error *e, char *buf, size_t size);
 struct log_options {
     uint64_t max_bytes; /* of the file; 0: no limit but the file system's and the process's (RLIMIT_FSIZE) */
     bool sync;          /* fdatasync() after every block */
+    int level;          /* of compression: 0 while recording, 1 to 12 for LZ4's slow compressor */
 };
 
 /* What the file holds: everything up to here survives the death of any process. */
@@ -60,6 +61,10 @@ int log_writer_create(struct log_writer **w, int fd, const struct log_options *o
  * record. -EALREADY if the log ended properly; -EBADMSG and the like, with *error filled in, if not even its
  * header is good. */
 int log_writer_reopen(struct log_writer **w, int fd, const struct log_options *o, struct log_error *error);
+
+/* Puts the first `size` bytes of a file into the log, for the header's file `id`, which says `stored`; before
+ * any record. -EINVAL after one, -ENODATA if the file is shorter, or an error as of log_writer_flush(). */
+int log_writer_file(struct log_writer *w, uint32_t id, int fd, uint64_t size);
 
 /* Adds a record; a full block is written first. -EINVAL if its number, sequence or position does not follow,
  * -EMSGSIZE for a body that fits no block, or the error of log_writer_flush(). After an error the record is
@@ -108,6 +113,12 @@ int log_reader_next(struct log_reader *r, struct journal_entry *e);
  * then undefined. */
 int log_reader_seek(struct log_reader *r, uint64_t icount);
 int log_reader_seek_record(struct log_reader *r, uint64_t number);
+
+/* Calls `take` with the bytes of the header's file `id` that the log holds, from offset 0 on without gaps,
+ * until it returns an error. Returns their number, -ENOENT if the log does not hold the file, the error of
+ * `take`, or an error as above. The position stays. */
+int64_t log_reader_file(struct log_reader *r, uint32_t id,
+                        int (*take)(void *ctx, const uint8_t *data, size_t len), void *ctx);
 
 /* After log_reader_next() returned 0. For LOG_TORN, log_reader_error() says where. */
 enum log_ending log_reader_ending(const struct log_reader *r);

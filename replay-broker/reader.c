@@ -14,6 +14,7 @@ struct log_reader {
     struct log_error error;
     enum log_ending ending;
     uint64_t unknown; /* records */
+    bool thorough;    /* payloads are checked that nobody asked for, too */
 
     /* The block that is being read: places.at[next - 1]. */
     size_t next;
@@ -128,6 +129,21 @@ static int open_data(struct log_reader *r)
     return 0;
 }
 
+/* A block that holds no records, or of an unknown type. */
+static int pass_over(struct log_reader *r)
+{
+    const struct block *b = &current(r)->block;
+    if (b->type == BLOCK_FILE && b->records)
+        return fail_here(r, -EBADMSG, "a file block with records");
+    if (r->thorough) {
+        int err = places_payload(&r->places, r->next - 1, &r->buffer, &r->error);
+        if (err)
+            return err;
+    }
+    r->unknown += b->records;
+    return 0;
+}
+
 /* Goes to the next block, whatever it holds. 1, 0 at the end, or an error; the block is not entered then. */
 static int next_block(struct log_reader *r)
 {
@@ -146,7 +162,7 @@ static int next_block(struct log_reader *r)
     else if (type == BLOCK_END)
         err = read_end(r);
     else
-        r->unknown += current(r)->block.records;
+        err = pass_over(r);
     if (err) {
         r->next--;
         r->left = 0;
@@ -260,6 +276,65 @@ int log_reader_seek_record(struct log_reader *r, uint64_t number)
     return seek(r, 0, number);
 }
 
+/* Unpacks the message of file block i; NULL with the error filled in. */
+static Cleave__LogFileData *read_file_data(struct log_reader *r, size_t i, struct block_buffer *buffer)
+{
+    const struct place *at = &r->places.at[i];
+    size_t prefix;
+    if (places_payload(&r->places, i, buffer, &r->error) < 0)
+        return NULL;
+    int64_t len = record_frame(buffer->raw, at->block.raw, &prefix);
+    Cleave__LogFileData *m =
+        len < 0 ? NULL : cleave__log_file_data__unpack(NULL, (size_t)len, buffer->raw + prefix);
+    if (!m)
+        log_fail(&r->error, -EBADMSG, at->block.number, at->offset, "its message cannot be read");
+    return m;
+}
+
+/* Hands over what file block i has of file `id`, of which `total` bytes came before. Returns how much. */
+static int64_t take_file_data(struct log_reader *r, size_t i, uint32_t id, uint64_t total,
+                              struct block_buffer *buffer,
+                              int (*take)(void *ctx, const uint8_t *data, size_t len), void *ctx)
+{
+    const struct place *at = &r->places.at[i];
+    Cleave__LogFileData *m = read_file_data(r, i, buffer);
+    if (!m)
+        return r->error.err;
+    int64_t got = 0;
+    if (m->file == id && m->offset != total)
+        got = log_fail(&r->error, -EBADMSG, at->block.number, at->offset, "a file has a gap");
+    else if (m->file == id && m->data.len) {
+        got = take(ctx, m->data.data, m->data.len);
+        got = got < 0 ? got : (int64_t)m->data.len;
+    }
+    cleave__log_file_data__free_unpacked(m, NULL);
+    return got;
+}
+
+int64_t log_reader_file(struct log_reader *r, uint32_t id,
+                        int (*take)(void *ctx, const uint8_t *data, size_t len), void *ctx)
+{
+    struct block_buffer buffer = {0};
+    uint64_t total = 0;
+    int64_t got = 0;
+    bool found = false;
+    for (size_t i = 1; got >= 0; i++) {
+        if (i == r->places.n && (got = places_extend(&r->places, &r->error)) <= 0)
+            break;
+        if (r->places.at[i].block.type == BLOCK_DATA)
+            break;
+        if (r->places.at[i].block.type != BLOCK_FILE)
+            continue;
+        got = take_file_data(r, i, id, total, &buffer, take, ctx);
+        if (got > 0) {
+            total += (uint64_t)got;
+            found = true;
+        }
+    }
+    block_buffer_free(&buffer);
+    return got < 0 ? got : found ? (int64_t)total : -ENOENT;
+}
+
 enum log_ending log_reader_ending(const struct log_reader *r)
 {
     return r->ending;
@@ -304,6 +379,7 @@ int log_verify(int fd, struct log_summary *s, struct log_error *error)
     int err = log_reader_open(&r, fd, error);
     if (err)
         return err;
+    r->thorough = true;
     err = read_all(r, s);
     *error = r->error;
     log_reader_close(r);

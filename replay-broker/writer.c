@@ -14,10 +14,12 @@
 #include <unistd.h>
 
 #define ALLOCATION (1u << 20) /* room in the file system is reserved in steps of this */
+#define FILE_CHUNK (1u << 20) /* bytes of a file in one block */
 
 struct log_writer {
     int fd;
     bool sync;
+    int level;
     uint64_t limit;     /* of the file's size */
     uint64_t size;      /* of the file, behind the last good block */
     uint64_t allocated; /* up to here the file system has room for sure */
@@ -83,7 +85,7 @@ static int write_block(struct log_writer *w, struct block *b, const uint8_t *raw
     int err = grow(&w->out, &w->out_size, block_bound(b->raw));
     if (err)
         return err;
-    size_t size = block_seal(b, raw, w->out);
+    size_t size = block_seal(b, raw, w->out, w->level);
     if (w->size + size + reserve > w->limit)
         return -EFBIG;
     err = allocate(w, w->size + size + reserve);
@@ -136,6 +138,7 @@ static int new_writer(struct log_writer **out, int fd, const struct log_options 
         return -ENOMEM;
     w->fd = fd;
     w->sync = o->sync;
+    w->level = o->level;
     w->limit = o->max_bytes ? o->max_bytes : INT64_MAX;
     if (getrlimit(RLIMIT_FSIZE, &r) == 0)
         w->limit = MIN(w->limit, r.rlim_cur);
@@ -287,6 +290,40 @@ int log_writer_flush(struct log_writer *w)
     if (!err)
         begin_block(w);
     return err;
+}
+
+/* Returns `len`. */
+static int64_t write_file_data(struct log_writer *w, uint32_t id, uint64_t offset, uint8_t *data, size_t len)
+{
+    Cleave__LogFileData m = CLEAVE__LOG_FILE_DATA__INIT;
+    m.file = id;
+    m.offset = offset;
+    m.data = (ProtobufCBinaryData){.len = len, .data = data};
+    size_t message = cleave__log_file_data__get_packed_size(&m);
+    struct block b = next_block(w, BLOCK_FILE);
+    b.raw = (uint32_t)record_frame_size(message);
+    int err = grow(&w->raw, &w->raw_size, b.raw);
+    if (err)
+        return err;
+    cleave__log_file_data__pack(&m, w->raw + record_frame_write(message, w->raw));
+    err = write_block(w, &b, w->raw, LOG_END_RESERVE);
+    return err ? err : (int64_t)len;
+}
+
+int log_writer_file(struct log_writer *w, uint32_t id, int fd, uint64_t size)
+{
+    if (w->records || w->last.first_record + w->last.records != 1)
+        return -EINVAL;
+    uint8_t *data = malloc(FILE_CHUNK);
+    int64_t got = data ? 0 : -ENOMEM;
+    for (uint64_t at = 0; got >= 0 && at < size; at += (uint64_t)got) {
+        uint64_t len = MIN(size - at, FILE_CHUNK);
+        got = file_read(fd, at, data, len);
+        if (got >= 0)
+            got = got < (int64_t)len ? -ENODATA : write_file_data(w, id, at, data, len);
+    }
+    free(data);
+    return got < 0 ? (int)got : 0;
 }
 
 bool log_writer_pending(const struct log_writer *w)

@@ -68,7 +68,7 @@ static void write_blocks(int fd, struct input *in)
         b.last_seq = last.last_seq + take(in, 1);
         uint64_t len = take(in, 2), left = (uint64_t)(in->end - in->p);
         b.raw = (uint32_t)(len < left ? len : left);
-        size_t size = block_seal(&b, in->p, out);
+        size_t size = block_seal(&b, in->p, out, type & 8 ? 3 : 0);
         if (type & 0x20)
             claim_lz4(&b, out, (uint32_t)take(in, 3));
         in->p += b.raw < (uint64_t)(in->end - in->p) ? b.raw : (uint64_t)(in->end - in->p);

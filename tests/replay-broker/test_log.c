@@ -269,7 +269,7 @@ static void forge(struct forger *f, struct block b, const uint8_t *raw, size_t l
     b.first_record = f->last.first_record + f->last.records;
     b.last_seq = b.last_seq ? b.last_seq : f->last.last_seq;
     b.raw = (uint32_t)len;
-    size_t size = block_seal(&b, raw, out);
+    size_t size = block_seal(&b, raw, out, 0);
     assert_int_equal(file_write(f->fd, f->end, out, size), 0);
     f->last = b;
     f->end += size;
