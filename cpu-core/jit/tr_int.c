@@ -177,16 +177,21 @@ static void shift_const_word(struct tr *t, const struct insn *in, enum shift_op 
 static void set_if(struct tr *t, const struct insn *in, enum x64_cond cc, bool immediate)
 {
     struct emitter *e = &t->e;
+    unsigned d = dest(t, in), a = RAX;
+    bool clear = pinned(t, in->rd) && in->rd != in->rs1 && (immediate || in->rd != in->rs2);
 
+    if (clear)
+        emit_alu32(e, ALU_XOR, d, rm_reg(d));
     if (immediate) {
         emit_alu_const(e, ALU_CMP, gx(t, in->rs1), in->imm);
     } else {
-        unsigned a = tr_use(t, in->rs1, RAX);
+        a = tr_use(t, in->rs1, RAX);
         emit_alu(e, ALU_CMP, a, gx(t, in->rs2));
     }
-    emit_setcc(e, cc, RAX);
-    emit_op(e, X_MOVZX8, RAX, rm_reg(RAX));
-    tr_set(t, in->rd, RAX);
+    emit_setcc(e, cc, clear ? d : RAX);
+    if (!clear)
+        emit_op(e, X_MOVZX8, d, rm_reg(RAX));
+    tr_set(t, in->rd, d);
 }
 
 static void multiply(struct tr *t, const struct insn *in, unsigned w)

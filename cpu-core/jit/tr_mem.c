@@ -277,15 +277,20 @@ static void group_stub(struct tr *t, const struct stub *s, const struct insn *in
     struct site site = tr_site(t, s->insn);
     uint32_t range = (uint32_t)(in->imm - s->low) | (uint32_t)(s->high - s->low + 1) << 16;
     struct link *l;
+    uint8_t *split;
 
     site.size = isa_table[in->op].size;
     site.sext = is_store(in);
     stub_address(t, in->rs1, s->low);
+    regs_give_back(t, &t->cold);
     emit_const(&t->cold, RCX, site_pack(&site));
     emit_const(&t->cold, RDX, range);
     emit_call_run(&t->cold, t->j->group);
     emit_op(&t->cold, X_TEST, RAX, rm_reg(RAX));
-    emit_bind(emit_jcc(&t->cold, CC_NE), s->back);
+    split = emit_jcc(&t->cold, CC_E);
+    regs_take(t, &t->cold);
+    emit_jmp_to(&t->cold, s->back);
+    emit_bind(split, t->cold.at);
     emit_alu_const(&t->cold, ALU_ADD, rm_reg(REG_LEFT), site.refund);
     l = blocks_link(&t->j->blocks, site.offset, true);
     t->block.nlinks++;
@@ -315,8 +320,10 @@ void tr_mem_stub(struct tr *t, struct stub *s)
     site.reg = s->kind == STUB_LOAD ? in->rd : in->rs2;
     site.fp = isa_table[in->op].flags & ISA_FS;
     stub_address(t, in->rs1, in->imm);
+    regs_give_back(t, &t->cold);
     emit_const(&t->cold, RCX, site_pack(&site));
     emit_call_run(&t->cold, s->kind == STUB_LOAD ? t->j->load : t->j->store);
+    regs_take(t, &t->cold);
     if (site.fp && s->kind == STUB_LOAD)
         tr_fp_stub(t, s);
     else if (s->kind == STUB_LOAD && in->rd)

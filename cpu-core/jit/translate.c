@@ -179,6 +179,7 @@ static void goto_link(struct tr *t, struct emitter *e, uint16_t offset, bool sin
 {
     struct link *l = blocks_link(&t->j->blocks, offset, single);
 
+    regs_give_back(t, e);
     t->block.nlinks++;
     emit_jmp_mem(e, rm_at(&l->code));
     l->stub = t->cold.at + t->cold.run;
@@ -192,6 +193,7 @@ void tr_goto_address(struct tr *t, struct emitter *e)
     uint8_t *miss;
     int32_t disp;
 
+    regs_give_back(t, e);
     /* ecx = bits 1 to 14 of the address, times the size of a slot */
     emit_vex_imm(e, V_RORX, RCX, 0, rm_reg(RAX), 1, 29);
     emit_alu_const32(e, ALU_AND, rm_reg(RCX), (int32_t)(JUMP_SLOTS - 1) << 4);
@@ -224,8 +226,10 @@ void tr_step(struct tr *t)
 {
     struct site s = tr_site(t, t->i);
 
+    regs_give_back(t, &t->e);
     emit_const(&t->e, RCX, site_pack(&s));
     emit_call_run(&t->e, t->j->step);
+    regs_take(t, &t->e);
     t->boxed = 0;
 }
 
@@ -280,9 +284,11 @@ static void step_stub(struct tr *t, const struct stub *s)
 {
     struct site site = tr_site(t, s->insn);
 
+    regs_give_back(t, &t->cold);
     emit_const(&t->cold, RCX, site_pack(&site));
     emit_call_run(&t->cold, t->j->step);
     if (s->kind == STUB_STEP) {
+        regs_take(t, &t->cold);
         emit_jmp_to(&t->cold, s->back);
         return;
     }
@@ -299,6 +305,7 @@ static void emit_stub(struct tr *t, struct stub *s)
     bind_stub(t, s);
     switch (s->kind) {
     case STUB_BUDGET:
+        regs_give_back(t, &t->cold);
         emit_alu_const(&t->cold, ALU_ADD, rm_reg(REG_LEFT), (int32_t)t->n);
         emit_const(&t->cold, RAX, t->seq[0].offset);
         emit_const(&t->cold, RCX, EXIT_BUDGET);
@@ -322,6 +329,7 @@ static void emit_stub(struct tr *t, struct stub *s)
 static void emit_end(struct tr *t)
 {
     if (t->page_end) {
+        regs_give_back(t, &t->e);
         emit_const(&t->e, RAX, t->end);
         emit_const(&t->e, RCX, EXIT_STEP);
         emit_jmp_run(&t->e, t->j->exit_at);
@@ -332,6 +340,7 @@ static void emit_end(struct tr *t)
         unsigned cls = last->in.op < ISA_BASE_COUNT ? isa_table[last->in.op].cls : ISA_CLASS_SYS;
         if (cls == ISA_CLASS_BRANCH || cls == ISA_CLASS_JUMP)
             return;
+        regs_give_back(t, &t->e);
         emit_const(&t->e, RAX, last->offset + last->in.len);
         emit_const(&t->e, RCX, EXIT_LOOKUP);
         emit_jmp_run(&t->e, t->j->exit_at);
@@ -370,6 +379,7 @@ static void emit_block(struct tr *t)
     struct stub *s = tr_stub(t, STUB_BUDGET);
 
     emit_fp_entry(t);
+    regs_enter(t, &t->e);
     t->head = t->e.at;
     if (t->n) {
         emit_alu_const(&t->e, ALU_SUB, rm_reg(REG_LEFT), (int32_t)t->n);
@@ -412,8 +422,8 @@ struct block *translate(struct jit *j, const struct block_key *key, const uint8_
     t->page_end = false;
     t->group_base = 0;
     t->boxed = 0;
-    memcpy(t->pin, target_pin, sizeof t->pin);
     collect(t, page);
+    regs_choose(t);
     t->block.insns = (uint16_t)t->n;
     t->block.code = t->e.at + run;
     emit_block(t);

@@ -36,6 +36,13 @@ struct span {
     unsigned members;
 };
 
+/* A host register in a loop: guest register `to` has it in place of `from`, whose home is memory meanwhile.
+ */
+struct lent {
+    uint8_t from, to, host;
+    bool written; /* `to` is, by the block */
+};
+
 struct tr_insn {
     struct insn in;
     uint16_t offset;
@@ -56,6 +63,8 @@ struct tr {
     bool page_end; /* … with an instruction that crosses the page */
     uint8_t *head;
     uint8_t pin[32]; /* host register of each guest register within the block, as in target_pin[] */
+    struct lent lent[9];
+    unsigned nlent;
 
     struct stub stubs[BLOCK_INSNS * 4 + 4];
     unsigned nstubs;
@@ -101,6 +110,14 @@ static inline void stub_from(struct stub *s, uint8_t *jump)
 void tr_goto(struct tr *t, struct emitter *e, int32_t target);
 void tr_goto_address(struct tr *t, struct emitter *e); /* at rax */
 void tr_step(struct tr *t);                            /* the instruction through the interpreter, in line */
+
+/* tr_regs.c: registers that a loop lends. regs_choose() decides; emitted are: at the block's entry, taking
+ * them; before leaving the block or calling fixed code, giving them back; after such a call, taking them
+ * again. None uses another register or the flags. */
+void regs_choose(struct tr *t);
+void regs_enter(struct tr *t, struct emitter *e);
+void regs_give_back(const struct tr *t, struct emitter *e);
+void regs_take(const struct tr *t, struct emitter *e);
 
 /* The classes. False: not translated, goes through the interpreter. */
 bool tr_int(struct tr *t, const struct insn *in);

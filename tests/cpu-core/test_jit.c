@@ -149,12 +149,124 @@ static void test_dma_into_code(void **state)
     end(p);
 }
 
+/* Loops of one block over most registers, whose accesses walk through the pages and off the end of RAM. */
+#define LOOP_BODY 24u
+#define COUNTER   5u  /* t0 */
+#define POINTER_A 16u /* a6 */
+#define POINTER_B 8u  /* s0 */
+
+static uint32_t type_r(uint32_t funct7, unsigned rs2, unsigned rs1, uint32_t funct3, unsigned rd,
+                       uint32_t opcode)
+{
+    return funct7 << 25 | rs2 << 20 | rs1 << 15 | funct3 << 12 | rd << 7 | opcode;
+}
+
+static uint32_t type_i(int32_t imm, unsigned rs1, uint32_t funct3, unsigned rd, uint32_t opcode)
+{
+    return (uint32_t)imm << 20 | rs1 << 15 | funct3 << 12 | rd << 7 | opcode;
+}
+
+static uint32_t type_s(int32_t imm, unsigned rs2, unsigned rs1, uint32_t funct3)
+{
+    return type_r((uint32_t)imm >> 5 & 0x7f, rs2, rs1, funct3, (uint32_t)imm & 31, 0x23);
+}
+
+static uint32_t type_b(int32_t imm, unsigned rs2, unsigned rs1, uint32_t funct3)
+{
+    uint32_t u = (uint32_t)imm;
+    return type_r((u >> 12 & 1) << 6 | (u >> 5 & 0x3f), rs2, rs1, funct3, (u >> 1 & 15) << 1 | (u >> 11 & 1),
+                  0x63);
+}
+
+/* Any register but those that keep the loop going. */
+static unsigned any(struct pair *p, bool result)
+{
+    unsigned r;
+
+    do
+        r = below(p, 32);
+    while (result && (r == COUNTER || r == POINTER_A || r == POINTER_B));
+    return r;
+}
+
+static uint32_t loop_insn(struct pair *p, bool branches)
+{
+    static const uint32_t alu[][2] = {{0, 0}, {0x20, 0}, {0, 3}, {0, 4}, {0, 1},
+                                      {0, 5}, {1, 0},    {1, 3}, {1, 4}};
+    unsigned pointer = below(p, 2) ? POINTER_A : POINTER_B, k = below(p, 9);
+    int32_t offset = (int32_t)below(p, 256) - 128;
+
+    switch (below(p, branches ? 8 : 7)) {
+    case 0:
+    case 1:
+        return type_r(alu[k][0], any(p, false), any(p, false), alu[k][1], any(p, true), 0x33);
+    case 2:
+        return type_r(alu[k % 2][0], any(p, false), any(p, false), 0, any(p, true), 0x3b);
+    case 3:
+        return type_i(offset, any(p, false), below(p, 2) ? 0 : 7, any(p, true), 0x13);
+    case 4:
+    case 5:
+        return type_i(offset, pointer, below(p, 7), any(p, true), 0x03);
+    case 6:
+        return type_s(offset, any(p, false), pointer, below(p, 4));
+    default:
+        return type_b(8, any(p, false), any(p, false), below(p, 2) ? 1 : 6);
+    }
+}
+
+static void write_loop(struct pair *p)
+{
+    uint32_t code[LOOP_BODY + 16];
+    unsigned n = 0;
+
+    code[n++] = type_i((int32_t)below(p, 60), 0, 0, COUNTER, 0x13);
+    for (unsigned i = 0; i < LOOP_BODY; i++)
+        code[n++] = loop_insn(p, i + 1 < LOOP_BODY);
+    code[n++] = type_i((int32_t)below(p, 600) - 100, POINTER_A, 0, POINTER_A, 0x13);
+    code[n++] = type_i((int32_t)below(p, 600) - 100, POINTER_B, 0, POINTER_B, 0x13);
+    code[n++] = type_i(-1, COUNTER, 0, COUNTER, 0x13);
+    code[n] = type_b(-4 * (int32_t)(n - 1), 0, COUNTER, 1);
+    n++;
+    code[n] = type_b(-4 * (int32_t)n, 0, 0, 0); /* all again */
+    n++;
+    for (unsigned i = 0; i < 2; i++) {
+        struct bare *b = i ? &p->interp : &p->jit;
+        assert_int_equal(mmu_dma_write(b->mmu, STREAM_BASE, code, 4 * n), 0);
+        hart_reset(&b->hart, STREAM_BASE);
+        b->hart.mtvec = STREAM_BASE;
+        for (unsigned r = 1; r < 32; r++)
+            b->hart.x[r] = r * 0x9e3779b97f4a7c15ull;
+        b->hart.x[POINTER_A] = STREAM_BASE + (1u << 20) - 64;
+        b->hart.x[POINTER_B] = STREAM_BASE + (2u << 20) + 64;
+    }
+}
+
+static void test_loops(void **state)
+{
+    for (uint64_t seed = 1; seed <= 120; seed++) {
+        struct pair *p = begin(seed, true, (unsigned)seed % 3);
+        write_loop(p);
+        for (unsigned i = 0; i < 300; i++) {
+            run_both(p, 1 + below(p, seed % 4 ? 400 : 5), i % 50 == 0);
+            if (below(p, 30) == 0)
+                mmu_flush(p->jit.mmu);
+            if (below(p, 60) == 0)
+                jit_engine.flush(p->jit.engine);
+            if (below(p, 60) == 0)
+                mmu_ram_hash(p->jit.mmu);
+        }
+        run_both(p, 1, true);
+        end(p);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_step), cmocka_unit_test(test_short_slices),
         cmocka_unit_test(test_slices),     cmocka_unit_test(test_cold_tier),
         cmocka_unit_test(test_flushes),    cmocka_unit_test(test_dma_into_code),
+        cmocka_unit_test(test_loops),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
