@@ -142,7 +142,7 @@ void emit_alu_const32(struct emitter *e, enum alu_op op, struct rm rm, int32_t v
 void emit_shift(struct emitter *e, enum shift_op op, struct rm rm, unsigned count);
 void emit_shift32(struct emitter *e, enum shift_op op, struct rm rm, unsigned count);
 void emit_shift_cl(struct emitter *e, unsigned w, enum shift_op op, struct rm rm);
-void emit_setcc(struct emitter *e, enum x64_cond cc, unsigned reg); /* the low byte of rax..rbx */
+void emit_setcc(struct emitter *e, enum x64_cond cc, unsigned reg); /* the low byte */
 void emit_push(struct emitter *e, unsigned reg);
 void emit_pop(struct emitter *e, unsigned reg);
 void emit_ret(struct emitter *e);

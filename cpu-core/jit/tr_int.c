@@ -222,12 +222,22 @@ static void multiply_high(struct tr *t, const struct insn *in, unsigned extensio
     tr_set(t, in->rd, RDX);
 }
 
-/* Division; what the host traps on or leaves undefined is computed beside it. */
-static void divide(struct tr *t, const struct insn *in, unsigned w, bool is_signed, bool remainder)
+static void set_result(struct tr *t, unsigned rd, unsigned from, unsigned w)
+{
+    if (rd && w)
+        tr_set(t, rd, from);
+    else if (rd)
+        set_word(t, rd, from);
+}
+
+/* What the host traps on or leaves undefined is computed beside the division. */
+void tr_divide(struct tr *t, const struct insn *in, unsigned quotient, unsigned remainder)
 {
     struct emitter *e = &t->e;
     uint8_t *zero, *minus = NULL, *done, *done2 = NULL;
-    unsigned result = remainder ? RDX : RAX;
+    unsigned w =
+        in->op == INSN_DIV || in->op == INSN_DIVU || in->op == INSN_REM || in->op == INSN_REMU ? OPC_W : 0;
+    bool is_signed = in->op == INSN_DIV || in->op == INSN_REM || in->op == INSN_DIVW || in->op == INSN_REMW;
 
     emit_op(e, X_MOV_LOAD | w, RCX, gx(t, in->rs2));
     emit_op(e, X_MOV_LOAD | w, RAX, gx(t, in->rs1));
@@ -245,24 +255,18 @@ static void divide(struct tr *t, const struct insn *in, unsigned w, bool is_sign
     done = emit_jmp8(e);
     if (is_signed) { /* by -1 */
         emit_bind8(minus, e->at);
-        if (remainder)
-            emit_alu32(e, ALU_XOR, RDX, rm_reg(RDX));
-        else
-            emit_op(e, OPC(0, 0, 0xf7) | w, 3, rm_reg(RAX)); /* neg */
+        emit_alu32(e, ALU_XOR, RDX, rm_reg(RDX));
+        emit_op(e, OPC(0, 0, 0xf7) | w, 3, rm_reg(RAX)); /* neg */
         done2 = emit_jmp8(e);
     }
     emit_bind8(zero, e->at);
-    if (remainder)
-        emit_op(e, X_MOV_LOAD | w, RDX, rm_reg(RAX));
-    else
-        emit_op_imm(e, OPC(0, 0, 0xc7) | OPC_W, 0, rm_reg(RAX), 4, -1);
+    emit_op(e, X_MOV_LOAD | w, RDX, rm_reg(RAX));
+    emit_op_imm(e, OPC(0, 0, 0xc7) | OPC_W, 0, rm_reg(RAX), 4, -1);
     emit_bind8(done, e->at);
     if (done2)
         emit_bind8(done2, e->at);
-    if (w)
-        tr_set(t, in->rd, result);
-    else
-        set_word(t, in->rd, result);
+    set_result(t, quotient, RAX, w);
+    set_result(t, remainder, RDX, w); /* after it: may use rax */
 }
 
 /* rd = rs1 << by plus rs2; `w`: all of rs1, else its low half. */
@@ -564,28 +568,16 @@ static bool multiplication(struct tr *t, const struct insn *in)
         multiply_high(t, in, 4);
         return true;
     case INSN_DIV:
-        divide(t, in, OPC_W, true, false);
-        return true;
     case INSN_DIVU:
-        divide(t, in, OPC_W, false, false);
+    case INSN_DIVW:
+    case INSN_DIVUW:
+        tr_divide(t, in, in->rd, 0);
         return true;
     case INSN_REM:
-        divide(t, in, OPC_W, true, true);
-        return true;
     case INSN_REMU:
-        divide(t, in, OPC_W, false, true);
-        return true;
-    case INSN_DIVW:
-        divide(t, in, 0, true, false);
-        return true;
-    case INSN_DIVUW:
-        divide(t, in, 0, false, false);
-        return true;
     case INSN_REMW:
-        divide(t, in, 0, true, true);
-        return true;
     case INSN_REMUW:
-        divide(t, in, 0, false, true);
+        tr_divide(t, in, 0, in->rd);
         return true;
     default:
         return zba_zbs(t, in);

@@ -387,11 +387,14 @@ static void emit_block(struct tr *t)
     }
     for (t->i = 0; t->i < t->n; t->i++) {
         const struct insn *in = &t->seq[t->i].in;
+        bool pair = false;
         if (t->seq[t->i].conditional)
             tr_conditional(t, &t->seq[t->i - 1].in, in);
-        else if (!translate_insn(t, in))
+        else if (!(pair = tr_fuse(t)) && !translate_insn(t, in))
             tr_step(t);
         tr_group_update(t, in);
+        if (pair)
+            tr_group_update(t, &t->seq[++t->i].in);
     }
     emit_end(t);
     for (unsigned i = 0; i < t->nstubs; i++)

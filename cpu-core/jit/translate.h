@@ -121,6 +121,9 @@ void regs_take(const struct tr *t, struct emitter *e);
 
 /* The classes. False: not translated, goes through the interpreter. */
 bool tr_int(struct tr *t, const struct insn *in);
+bool tr_fuse(struct tr *t); /* instructions t->i and the next, if they are one to the host */
+void tr_divide(struct tr *t, const struct insn *in, unsigned quotient,
+               unsigned remainder); /* 0: not wanted */
 bool tr_load(struct tr *t, const struct insn *in);
 bool tr_store(struct tr *t, const struct insn *in);
 bool tr_fload(struct tr *t, const struct insn *in);

@@ -260,13 +260,72 @@ static void test_loops(void **state)
     }
 }
 
+/* What pairs of instructions are made of that are one to the host, and their neighbours that are not. */
+static unsigned amount(struct pair *p)
+{
+    static const unsigned amounts[] = {1, 2, 3, 4, 16, 31, 32, 33, 48, 56, 0, 63};
+    return amounts[below(p, 12)];
+}
+
+static unsigned write_pair(struct pair *p, uint32_t *code)
+{
+    unsigned rd = any(p, true), rs1 = any(p, false), rs2 = any(p, false), funct3 = 4 + below(p, 4);
+    unsigned same = below(p, 8) ? rd : any(p, true), opcode = below(p, 2) ? 0x33 : 0x3b;
+    unsigned left = amount(p), right = below(p, 2) ? left : amount(p);
+
+    switch (below(p, 5)) {
+    case 0:
+        code[0] = type_i((int32_t)left, rs1, 1, rd, 0x13);
+        code[1] = type_i((int32_t)(right | below(p, 2) << 10), rd, 5, same, 0x13);
+        return 2;
+    case 1:
+        code[0] = type_i((int32_t)left, rs1, 1, rd, 0x13);
+        code[1] = below(p, 2) ? type_r(0, rs2, rd, 0, same, 0x33) : type_r(0, rd, rs2, 0, same, 0x33);
+        return 2;
+    case 2:
+        code[0] = below(p, 1 << 20) << 12 | rd << 7 | (below(p, 2) ? 0x37u : 0x17u);
+        code[1] = type_i((int32_t)below(p, 4096) - 2048, rd, 0, same, below(p, 2) ? 0x13 : 0x1b);
+        return 2;
+    case 3:
+        code[0] = type_i((int32_t)below(p, 3) - 1, 0, 0, rs2 ? rs2 : 1, 0x13); /* divisors 0, 1 and -1 */
+        code[1] = type_i(63, same, 1, same, 0x13);                             /* the least number */
+        return 2;
+    default:
+        code[0] = type_r(1, rs2, rs1, funct3, rd, opcode);
+        code[1] = type_r(1, rs2, rs1, below(p, 4) ? funct3 ^ 2 : funct3, any(p, true), opcode);
+        return 2;
+    }
+}
+
+static void test_pairs(void **state)
+{
+    for (uint64_t seed = 1; seed <= 60; seed++) {
+        struct pair *p = begin(seed, true, 0);
+        uint32_t code[401];
+        unsigned n = 0;
+        while (n < 400)
+            n += write_pair(p, code + n);
+        code[n++] = type_r(0, 0, 0, 0, 0, 0x33);
+        for (unsigned i = 0; i < 2; i++) {
+            struct bare *b = i ? &p->interp : &p->jit;
+            assert_int_equal(mmu_dma_write(b->mmu, STREAM_BASE, code, 4 * n), 0);
+            hart_reset(&b->hart, STREAM_BASE);
+            for (unsigned r = 1; r < 32; r++)
+                b->hart.x[r] = (r * 0x9e3779b97f4a7c15ull) >> r;
+        }
+        while (p->jit.steps < 400)
+            run_both(p, 1 + below(p, 60), false);
+        end(p);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_step), cmocka_unit_test(test_short_slices),
         cmocka_unit_test(test_slices),     cmocka_unit_test(test_cold_tier),
         cmocka_unit_test(test_flushes),    cmocka_unit_test(test_dma_into_code),
-        cmocka_unit_test(test_loops),
+        cmocka_unit_test(test_loops),      cmocka_unit_test(test_pairs),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
