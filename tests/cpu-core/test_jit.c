@@ -310,11 +310,14 @@ static void test_pairs(void **state)
             struct bare *b = i ? &p->interp : &p->jit;
             assert_int_equal(mmu_dma_write(b->mmu, STREAM_BASE, code, 4 * n), 0);
             hart_reset(&b->hart, STREAM_BASE);
-            for (unsigned r = 1; r < 32; r++)
-                b->hart.x[r] = (r * 0x9e3779b97f4a7c15ull) >> r;
         }
-        while (p->jit.steps < 400)
-            run_both(p, 1 + below(p, 60), false);
+        while (p->jit.steps < 400) {
+            for (unsigned r = 1; r < 32; r++)
+                p->jit.hart.x[r] = p->interp.hart.x[r] =
+                    ((uint64_t)below(p, UINT32_MAX) << 32 | below(p, UINT32_MAX)) >>
+                    below(p, 2) * below(p, 64);
+            run_both(p, 1 + below(p, 30), false);
+        }
         end(p);
     }
 }
