@@ -301,11 +301,12 @@ static void test_pairs(void **state)
 {
     for (uint64_t seed = 1; seed <= 60; seed++) {
         struct pair *p = begin(seed, true, 0);
-        uint32_t code[401];
+        uint32_t code[402];
         unsigned n = 0;
-        while (n < 400)
+        while (n < 400) {
             n += write_pair(p, code + n);
-        code[n++] = type_r(0, 0, 0, 0, 0, 0x33);
+            code[n++] = type_b(-4, 0, 0, 1); /* never taken; ends the block */
+        }
         for (unsigned i = 0; i < 2; i++) {
             struct bare *b = i ? &p->interp : &p->jit;
             assert_int_equal(mmu_dma_write(b->mmu, STREAM_BASE, code, 4 * n), 0);
@@ -316,7 +317,7 @@ static void test_pairs(void **state)
                 p->jit.hart.x[r] = p->interp.hart.x[r] =
                     ((uint64_t)below(p, UINT32_MAX) << 32 | below(p, UINT32_MAX)) >>
                     below(p, 2) * below(p, 64);
-            run_both(p, 1 + below(p, 30), false);
+            run_both(p, 1 + below(p, 9), false);
         }
         end(p);
     }
