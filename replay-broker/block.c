@@ -109,11 +109,11 @@ static struct block block_from_wire(const struct wire *w)
 
 /* What is wrong with a header on its own, or NULL. The version comes before the checksum: another one may
  * keep it elsewhere. */
-static const char *header_fault(const struct wire *w, const struct block *b, int *err)
+static const char *header_fault(const struct wire *w, const struct block *b, bool first, int *err)
 {
     *err = -EBADMSG;
     if (memcmp(w->magic, magic, sizeof(magic)) != 0)
-        return b->number ? "not the beginning of a block" : "not a cleave log";
+        return first ? "not a cleave log" : "not the beginning of a block";
     if (b->major != LOG_MAJOR) {
         *err = -EPROTONOSUPPORT;
         return b->major > LOG_MAJOR ? "a newer format than this cleave reads"
@@ -203,7 +203,7 @@ int places_extend(struct places *p, struct log_error *e)
         return log_fail(e, -ENODATA, p->n, p->end, "the file ends inside a block header");
     struct block b = block_from_wire(&w);
     int err;
-    const char *why = header_fault(&w, &b, &err);
+    const char *why = header_fault(&w, &b, p->n == 0, &err);
     if (!why)
         why = chain_fault(p->n ? &p->at[p->n - 1].block : NULL, &b);
     if (why)

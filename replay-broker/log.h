@@ -137,6 +137,9 @@ struct log_summary {
     uint64_t raw_bytes;   /* of records, before compression */
 };
 
+/* What the blocks hold that were gone through so far; `crossings` and `state_hashes` are left alone. */
+void log_reader_summary(const struct log_reader *r, struct log_summary *s);
+
 /* Reads all of a log. 0 if everything is good (the ending may be any; *error then says where a torn log is
  * torn), or the first error; *s covers what is before it. */
 int log_verify(int fd, struct log_summary *s, struct log_error *error);

@@ -350,14 +350,9 @@ const struct log_error *log_reader_error(const struct log_reader *r)
     return &r->error;
 }
 
-static int read_all(struct log_reader *r, struct log_summary *s)
+void log_reader_summary(const struct log_reader *r, struct log_summary *s)
 {
-    struct journal_entry e;
-    int got;
-    while ((got = log_reader_next(r, &e)) > 0) {
-        s->crossings += e.type == JOURNAL_CROSSING;
-        s->state_hashes += e.type == JOURNAL_STATE_HASH;
-    }
+    s->raw_bytes = 0;
     /* A block with a fault was looked at, but not entered. */
     for (size_t i = 0; i < r->next; i++)
         s->raw_bytes += r->places.at[i].block.type == BLOCK_DATA ? r->places.at[i].block.raw : 0;
@@ -369,6 +364,17 @@ static int read_all(struct log_reader *r, struct log_summary *s)
     s->seq = last->block.last_seq;
     s->icount = last->block.last_icount;
     s->bytes = last->offset + BLOCK_HEADER_SIZE + last->block.stored;
+}
+
+static int read_all(struct log_reader *r, struct log_summary *s)
+{
+    struct journal_entry e;
+    int got;
+    while ((got = log_reader_next(r, &e)) > 0) {
+        s->crossings += e.type == JOURNAL_CROSSING;
+        s->state_hashes += e.type == JOURNAL_STATE_HASH;
+    }
+    log_reader_summary(r, s);
     return got;
 }
 

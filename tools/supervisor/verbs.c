@@ -2,6 +2,9 @@
  */
 #include "tools/supervisor/verbs.h"
 
+#include "tools/trace/trace.h"
+#include "tools/trace/verb.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -72,6 +75,26 @@ static const struct option_row device_options[] = {
     {0},
 };
 
+static const char image_help[] =
+    "where a file of the trace is now; ID is its role as 'cleave trace info' shows it, or what follows the "
+    "colon of that";
+
+static const struct option_row trace_dump_options[] = {
+    {"device", OPTION_LIST, "ID", COMPLETES_NOTHING, NULL,
+     "only crossings of this device; 'machine' for those of the machine itself"},
+    {"kind", OPTION_LIST, "KIND", COMPLETES_CHOICE, TRACE_KIND_NAMES, "only records of this kind"},
+    {"from", OPTION_STRING, "ICOUNT", COMPLETES_NOTHING, NULL, "from this position on"},
+    {"until", OPTION_STRING, "ICOUNT", COMPLETES_NOTHING, NULL, "up to this position, and what is at it"},
+    {"bodies", OPTION_FLAG, NULL, COMPLETES_NOTHING, NULL, "with the bodies that the trace keeps, in base64"},
+    {"image", OPTION_LIST, "ID=FILE", COMPLETES_FILE, NULL, image_help},
+    {0},
+};
+
+static const struct option_row trace_image_options[] = {
+    {"image", OPTION_LIST, "ID=FILE", COMPLETES_FILE, NULL, image_help},
+    {0},
+};
+
 #define MAX_WORDS 60
 
 const struct verb verbs[] = {
@@ -115,6 +138,23 @@ const struct verb verbs[] = {
      "pointer X Y [BUTTONS]: moves to X, Y (0 to 32767) and sets the buttons: 1 left, 2 right, 4 middle, "
      "added up.",
      device_options, verb_input, false},
+    {"trace info", "TRACE", 1, 1, COMPLETES_FILE, NULL, "show what a trace is of and what is in it",
+     "A trace is the recording of a run: everything that came into the machine. Shown are the machine, the "
+     "files that a replay needs and whether they are here (in the content store or at their path), how and "
+     "where "
+     "the recording ended, and the crossings of each device: their number, the bytes of their bodies, and "
+     "how "
+     "many of those are in the trace.",
+     no_options, verb_trace_info, false},
+    {"trace dump", "TRACE", 1, 1, COMPLETES_FILE, NULL, "print a trace's records as JSON lines",
+     "One object a line, in the order of the recording. icount is the number of steps that the machine had "
+     "completed; a record belongs before the next one.",
+     trace_dump_options, verb_trace_dump, false},
+    {"trace verify", "TRACE", 1, 1, COMPLETES_FILE, NULL, "check that a trace is sound",
+     "Reads every block and follows every reference, into the files as far as they are here. The status is 1 "
+     "if something is damaged, and the message names the place. A trace whose writer was killed ends early "
+     "and is sound.",
+     trace_image_options, verb_trace_verify, false},
     {"doctor", "[CONFIG]", 0, 1, COMPLETES_FILE, NULL, "check that this host can run machines",
      "One line a check, with a fix for what is wrong. With CONFIG, its files are checked too. The status is "
      "1 if a check failed.",

@@ -1,0 +1,236 @@
+#!/usr/bin/env python3
+"""The verbs on traces: on small invented runs that make_trace.c writes, whole, damaged and cut."""
+
+import base64
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import rig
+
+MAKE_TRACE = os.path.abspath(sys.argv.pop(2)) if len(sys.argv) > 2 else None
+RECORDS = 16
+
+
+class Case(rig.Case):
+    def setUp(self):
+        super().setUp()
+        self.environment['XDG_STATE_HOME'] = str(self.dir / 'state')
+
+    def make(self, name, *words):
+        subprocess.run([MAKE_TRACE, name, *map(str, words)], cwd=self.dir, env=self.environment, check=True)
+        return name
+
+    def with_files(self, name='full.trace', *words):
+        self.path('Image', b'kernel ' * 1000)
+        self.path('root.img', bytes(i * 7 >> 3 & 0xff for i in range(1 << 16)))
+        return self.make(name, '--kernel', 'Image', '--disk', 'root.img', *words)
+
+    def good(self, *words):
+        status, out, err = self.command('trace', *words)
+        self.assertEqual((status, err), (0, ''))
+        return out
+
+    def refused(self, status, text, *words):
+        got, out, err = self.command('trace', *words)
+        self.assertEqual(got, status, err)
+        self.assertIn(text, err)
+        self.assertTrue(err.startswith('cleave: '), err)
+        return out
+
+    def dump(self, *words):
+        return [json.loads(line) for line in self.good('dump', *words).splitlines()]
+
+    def change(self, name, at, byte=None):
+        with open(self.dir / name, 'r+b') as file:
+            file.seek(at)
+            was = file.read(1)[0]
+            file.seek(at)
+            file.write(bytes([was ^ 0x10 if byte is None else byte]))
+
+
+class Info(Case):
+    def test_everything(self):
+        info = json.loads(self.good('info', '--json', self.with_files()))
+        self.assertEqual(info['isa'], 'rv64imafdc')
+        self.assertEqual(info['seed'], 42)
+        self.assertEqual(info['configuration']['memory'], 16777216)
+        self.assertEqual([(f['role'], f['state']) for f in info['files']],
+                         [('kernel', 'present'), ('disk:vda', 'present')])
+        self.assertEqual(info['ending'], {'state': 'ended', 'icount': 5720, 'reason': 'poweroff', 'error': 0})
+        self.assertEqual(info['steps'], 5720)
+        self.assertEqual(info['virtual_ns'], 1000005720)
+        self.assertEqual(info['records'], RECORDS)
+        self.assertEqual(info['state_hashes'], 1)
+        self.assertEqual(info['file_bytes'], 8192)
+        self.assertEqual(info['bytes'], os.path.getsize(self.dir / 'full.trace'))
+        devices = {d['id']: d['crossings'] for d in info['devices']}
+        self.assertEqual(list(devices), ['serial0', 'vda', 'net0', 'machine'])
+        self.assertEqual(devices['serial0']['request'], {'direction': 'out', 'count': 2, 'bytes': 21, 'inline': 21})
+        self.assertEqual(devices['net0']['request'], {'direction': 'out', 'count': 1, 'bytes': 72, 'inline': 0})
+        self.assertEqual(devices['vda']['completion'], {'direction': 'in', 'count': 2, 'bytes': 8192, 'inline': 0})
+        self.assertEqual(devices['machine']['clock']['count'], 2)
+
+    def test_for_people(self):
+        out = self.good('info', self.with_files())
+        for text in ('ended     poweroff, at step 5720', '1.000 s of virtual time', 'disk:vda     present',
+                     'request    out          2       21 B       21 B\nvda        block null '):
+            self.assertIn(text, out)
+
+    def test_files(self):
+        self.with_files()
+        for name, change, state in (('root.img', lambda p: os.truncate(p, 1 << 15), 'changed'),
+                                    ('root.img', os.unlink, 'missing')):
+            change(self.dir / name)
+            files = json.loads(self.good('info', '--json', 'full.trace'))['files']
+            self.assertEqual(files[1]['state'], state)
+        (self.dir / 'Image').unlink()  # the store has a copy
+        self.assertEqual(json.loads(self.good('info', '--json', 'full.trace'))['files'][0]['state'], 'present')
+        for item in (self.dir / 'state/cleave/store').iterdir():
+            if not item.name.startswith('.'):
+                item.unlink()
+        self.assertEqual(json.loads(self.good('info', '--json', 'full.trace'))['files'][0]['state'], 'missing')
+
+    def test_virtual_clock_has_no_time(self):
+        self.assertNotIn('virtual_ns', json.loads(self.good('info', '--json', self.make('v', '--clock', 'virtual'))))
+
+    def test_endings(self):
+        self.make('t', '--open')
+        info = json.loads(self.good('info', '--json', 't'))
+        self.assertEqual(info['ending'], {'state': 'open', 'icount': 4720})
+        size = info['bytes']
+        os.truncate(self.dir / 't', size - 5)
+        ending = json.loads(self.good('info', '--json', 't'))['ending']
+        self.assertEqual(ending['state'], 'torn')
+        self.assertLess(ending['offset'], size)
+        self.assertIn('torn at offset', self.good('info', 't'))
+
+
+class Dump(Case):
+    def test_all(self):
+        records = self.dump(self.make('t'), '--bodies')
+        self.assertEqual([r['record'] for r in records], list(range(1, RECORDS + 1)))
+        self.assertEqual(records[1], {
+            'record': 2, 'icount': 1000, 'pc': '0xffffffff800003e8', 'kind': 'request', 'seq': 2, 'direction': 'out',
+            'device': 'serial0', 'queue': 0, 'request': 1001, 'arg': 0, 'len': 10, 'digest': records[1]['digest'],
+            'form': 'inline', 'body': base64.b64encode(b'hello\r\nsm\xc3').decode()})
+        same = next(r for r in records if r['form' if 'form' in r else 'kind'] == 'same')
+        self.assertEqual(base64.b64decode(same['body']), bytes(4096))
+        self.assertNotIn('body', next(r for r in records if r.get('form') == 'digest'))
+        self.assertEqual(next(r for r in records if r['kind'] == 'hash')['hash'], f'{1720 * 31:016x}')
+
+    def test_filters(self):
+        self.make('t', '--repeat', 3)
+        self.assertEqual({r['device'] for r in self.dump('t', '--device', 'net0')}, {'net0'})
+        self.assertEqual({r['device'] for r in self.dump('t', '--device', 'net0', '--device', 'machine')},
+                         {'net0', 'machine'})
+        self.assertEqual({r['kind'] for r in self.dump('t', '--kind', 'hash', '--kind', 'clock')}, {'hash', 'clock'})
+        part = self.dump('t', '--from', 1720, '--until', '0x1ab8')
+        self.assertEqual((part[0]['icount'], part[-1]['icount']), (1720, 6820))
+        self.assertEqual(self.dump('t', '--from', 1 << 40), [])
+        self.refused(2, "no device 'vdb' in this trace\nhint: 'cleave trace info t' lists", 'dump', 't', '--device', 'vdb')
+        self.refused(2, "'x' is not a number", 'dump', 't', '--from', 'x')
+        self.refused(2, "is not one of", 'dump', 't', '--kind', 'x')
+
+    def test_bodies_of_files(self):
+        self.with_files()
+        page = (self.dir / 'root.img').read_bytes()[32768:36864]
+        read = self.dump('full.trace', '--bodies', '--device', 'vda', '--kind', 'completion')
+        self.assertEqual([base64.b64decode(r['body']) for r in read], [page, page])
+        os.rename(self.dir / 'root.img', self.dir / 'moved.img')
+        words = ('dump', 'full.trace', '--bodies')
+        self.refused(1, 'cannot open disk:vda: root.img: No such file or directory\nhint: --image vda=FILE', *words)
+        self.good(*words, '--image', 'vda=moved.img')
+        self.good(*words, '--image', 'disk:vda=moved.img')
+        self.refused(2, "no file 'vdb' in this trace", *words, '--image', 'vdb=moved.img')
+        self.refused(2, "is not ID=FILE", *words, '--image', 'moved.img')
+        self.change('moved.img', 5000)
+        self.refused(1, 'image changed: moved.img (disk:vda)', *words, '--image', 'vda=moved.img')
+
+
+class Verify(Case):
+    def test_good(self):
+        self.assertIn('full.trace: good: 16 records', self.good('verify', self.with_files()))
+        result = json.loads(self.good('verify', '--json', 'full.trace'))
+        self.assertEqual((result['good'], result['references'], result['missing_files']), (True, 2, 0))
+
+    def test_missing_file_is_no_damage(self):
+        self.with_files()
+        (self.dir / 'root.img').unlink()
+        out = self.good('verify', 'full.trace')
+        self.assertIn('1 of the files that it needs are not here; 2 references', out)
+
+    def test_changed_image(self):
+        self.with_files()
+        self.change('root.img', 4097)
+        self.refused(1, 'image changed: root.img (disk:vda)', 'verify', 'full.trace')
+
+    def test_large_image_changed_in_the_middle(self):
+        """Size and both ends are as they were: the read's own digest tells."""
+        self.path('big.img', os.urandom(3 << 20))
+        self.make('t', '--disk', 'big.img')
+        self.change('big.img', (3 << 19) - 1)
+        self.good('verify', 't')
+        self.change('big.img', 3 << 19)
+        self.refused(1, 'image changed: big.img (disk:vda): the 4096 bytes at offset 1572864 are not those of record 11',
+                     'verify', 't')
+
+    def test_every_byte_flipped(self):
+        self.make('t')
+        whole = (self.dir / 't').read_bytes()
+        for at in range(len(whole)):
+            with self.subTest(at):
+                self.path('bad', whole[:at] + bytes([whole[at] ^ 1 << at % 8]) + whole[at + 1:])
+                self.refused(1, 'bad: ', 'verify', 'bad')
+
+    def test_cut_at_every_byte(self):
+        self.make('t')
+        whole = (self.dir / 't').read_bytes()
+        header = 96 + int.from_bytes(whole[60:64], 'little')
+        records = 0
+        for size in range(len(whole)):
+            self.path('cut', whole[:size])
+            with self.subTest(size):
+                if size < header:
+                    self.refused(1, 'the file is empty' if size == 0 else 'the file ends inside its header', 'verify', 'cut')
+                    continue
+                verdict = json.loads(self.good('verify', '--json', 'cut'))
+                self.assertIn(verdict['ending'], ('open', 'torn'))
+                self.assertGreaterEqual(verdict['records'], records)
+                records = verdict['records']
+        self.assertEqual(records, RECORDS)
+
+    def test_not_a_trace(self):
+        for verb in ('info', 'dump', 'verify'):
+            self.refused(1, 'cannot open trace: none: No such file or directory', verb, 'none')
+            self.refused(1, 'cannot open trace: tmp: not a regular file', verb, 'tmp')
+            self.refused(1, 'text: not a trace', verb, self.path('text', b'hello, world\n' * 100))
+            self.refused(1, 'empty: the file is empty', verb, self.path('empty', b''))
+            self.make('new')
+            self.change('new', 8, 9)
+            self.refused(1, 'new: a newer format than this cleave reads', verb, 'new')
+            self.refused(2, "an argument is missing", verb)
+
+
+class Words(Case):
+    def test_groups(self):
+        for words in (('trace', '--help'), ('help', 'trace')):
+            status, out, _ = self.command(*words)
+            self.assertEqual(status, 0)
+            self.assertIn('trace verify', out)
+        for status, text, words in ((2, 'trace: what to do is missing', ('trace',)),
+                                    (2, "unknown verb 'trace infi'\nhint: did you mean 'cleave trace info'?", ('trace', 'infi'))):
+            got, _, err = self.command(*words)
+            self.assertEqual(got, status)
+            self.assertIn(text, err)
+        script = self.command('completion', 'bash')[1]
+        for words, index, reply in (('cleave trace ver', 2, b'verify\n'), ('cleave trace dump --fr', 3, b'--from\n'),
+                                    ('cleave tra', 1, b'trace\n')):
+            probe = script + f'COMP_WORDS=({words}); COMP_CWORD={index}; _cleave; echo "${{COMPREPLY[@]}}"\n'
+            done = subprocess.run(['bash', '-eu', '-c', probe], capture_output=True, env=self.environment)
+            self.assertEqual((done.returncode, done.stdout), (0, reply), done.stderr)
+
+
+rig.main()
