@@ -207,6 +207,11 @@ void channel_unwatch(const struct channel_in_header *header);
 int channel_back_open(const struct channel_geometry *g, uint32_t epoch, int out_fd, int in_fd,
                       int vcpu_doorbell, struct channel_back **back);
 
+/* The vcpu's end without a peer, over private memory: what a replay uses. channel_private_response() is the
+ * writable memory behind response_mem(). */
+int channel_private_create(const struct channel_geometry *g, struct channel_front **front);
+uint8_t *channel_private_response(struct channel_front *front, unsigned queue);
+
 /* A first-fit allocator over [0, size) for an arena, in private memory; deterministic in its calls. Units of
  * CHANNEL_UNIT bytes; at most max_blocks spans are allocated at a time. */
 struct arena;

@@ -16,7 +16,10 @@ void journal_crossing(struct crossings *cs, struct crossing *c, const void *body
     c->len = len;
     c->digest = XXH3_64bits(len ? body : "", len);
     cs->host.position(cs->host.arg, &c->icount, &c->pc);
-    cs->journal->append(cs->journal_arg, c, body);
+    if (cs->replay)
+        replay_compare(cs, c, body);
+    else
+        cs->journal->append(cs->journal_arg, c, body);
     if (c->direction == CROSSING_IN)
         cs->applied++;
 }
@@ -139,6 +142,8 @@ void deliver(struct link *l, unsigned queue, uint32_t index)
                          .kind = CROSSING_COMPLETION,
                          .arg = failed};
     journal_crossing(cs, &c, cs->copy, len);
+    if (cs->replay)
+        s.blob_len = replay_blob(l, queue, &s);
     if (s.blob_len)
         apply_blob(l, queue, &s);
     release_slot(l, queue, index);
@@ -150,7 +155,7 @@ void deliver(struct link *l, unsigned queue, uint32_t index)
         take_caused_events(l, s.seq);
 }
 
-static void receive(struct link *l, unsigned queue, const uint8_t *data, uint32_t len)
+void receive(struct link *l, unsigned queue, const uint8_t *data, uint32_t len)
 {
     struct crossing c = {.device = (uint16_t)l->index,
                          .queue = (uint8_t)queue,

@@ -140,6 +140,43 @@ bool crossings_busy(const struct crossings *cs);
 void crossings_waiting(struct crossings *cs, bool waiting);
 bool crossings_ready(struct crossings *cs);
 
+/* Replay. Crossings come from a recording in its order, and those that the machine makes are compared with
+ * it, stamp by stamp; no device process is connected. */
+struct feed;
+struct journal_entry;
+
+struct replay_hooks {
+    /* The machine made a request whose bytes the recording keeps: console output. */
+    void (*output)(void *arg, unsigned device, const void *data, uint32_t len);
+    void *arg;
+};
+
+/* Where a replay left its recording. */
+struct replay_difference {
+    uint64_t record;          /* number of the recorded entry, 0 for none */
+    uint8_t type;             /* enum journal_type of it */
+    struct crossing recorded; /* what should have come */
+    struct crossing actual;   /* what the machine did; kind 0: nothing, at this position */
+    const char *field;        /* the first that differs */
+    uint64_t recorded_value, actual_value;
+};
+
+/* From here on this machine replays; before the first link_create(), whose out_fd is then -1. The feed is
+ * borrowed. -ENOMEM. */
+int crossings_replay(struct crossings *cs, struct feed *feed, const struct replay_hooks *hooks);
+
+/* Applies a completion or event, the feed's next entry, at the current position, and takes it. False if it
+ * has to wait for its due time. */
+bool crossings_replay_apply(struct crossings *cs, const struct journal_entry *e);
+
+/* Notes that the machine left the recording at `e` (NULL: behind its end): the first call counts. `actual`
+ * NULL: the machine did nothing. */
+void crossings_differ(struct crossings *cs, const struct journal_entry *e, const struct crossing *actual,
+                      const char *field, uint64_t recorded, uint64_t now);
+
+/* NULL while there is none. */
+const struct replay_difference *crossings_difference(const struct crossings *cs);
+
 /* Sequence number of the last crossing. */
 uint64_t crossings_seq(const struct crossings *cs);
 

@@ -51,6 +51,8 @@ void due_arm(struct crossings *cs)
 static bool wait_for_answer(struct crossings *cs, const struct due *d)
 {
     const struct slot *s = &d->link->queue[d->queue].table[d->index];
+    if (cs->replay)
+        return replay_answer(d->link, d->queue, d->index);
     for (;;) {
         poll_arrivals(d->link);
         if (s->arrived)

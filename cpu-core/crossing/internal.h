@@ -87,7 +87,8 @@ struct crossings {
     unsigned nlinks;
     uint8_t *copy; /* private copy of the payload being delivered */
     uint32_t copy_size;
-    unsigned applied; /* crossings applied since the counter was last cleared */
+    struct replay *replay; /* NULL: the machine is live */
+    unsigned applied;      /* crossings applied since the counter was last cleared */
 };
 
 static inline unsigned half_of(const struct link *l)
@@ -122,6 +123,18 @@ void link_broken(struct link *l, const char *why);
 
 /* Delivers the answered entry `index` of queue `q` to the front-end and frees it. */
 void deliver(struct link *l, unsigned q, uint32_t index);
+
+/* Journals a message from outside and hands it to the front-end. */
+void receive(struct link *l, unsigned q, const uint8_t *data, uint32_t len);
+
+/* Under replay: compares a crossing with the next entry and takes that; loads the recorded answer to a
+ * request that is due (false: the recording has none); loads the device state that came with an answer, 0 for
+ * none.
+ */
+void replay_compare(struct crossings *cs, const struct crossing *c, const void *body);
+bool replay_answer(struct link *l, unsigned queue, uint32_t index);
+uint32_t replay_blob(struct link *l, unsigned queue, const struct slot *s);
+void replay_destroy(struct crossings *cs);
 
 /* Frees a table entry and its arena space. */
 void release_slot(struct link *l, unsigned q, uint32_t index);

@@ -68,6 +68,7 @@ void crossings_destroy(struct crossings *cs)
         link_destroy(cs->links[i]);
     }
     vclock_remove(cs->clock, &cs->due_timer);
+    replay_destroy(cs);
     free(cs->copy);
     free(cs);
 }
@@ -153,8 +154,10 @@ static int link_init(struct link *l, const struct link_config *cfg, int *out_fd)
     int err = vclock_add(l->cs->clock, &l->schedule_timer);
     if (!err)
         err = copy_schedule(l, cfg);
+    *out_fd = -1;
     if (!err)
-        err = channel_out_create(&cfg->geometry, &l->front, out_fd);
+        err = l->cs->replay ? channel_private_create(&cfg->geometry, &l->front)
+                            : channel_out_create(&cfg->geometry, &l->front, out_fd);
     return err;
 }
 
@@ -339,7 +342,7 @@ static bool reset_finished(const struct link *l)
     return true;
 }
 
-/* The machine stops: its state goes on as if the device had finished them. */
+/* As if the device had finished them: it is not asked, or not waited for. */
 static void abandon_orphans(struct link *l)
 {
     for (unsigned i = 0; i < l->nqueues; i++) {
@@ -394,6 +397,8 @@ void link_reset(struct link *l)
     struct crossings *cs = l->cs;
     if (l->reset_queue == CHANNEL_MAX_QUEUES)
         return;
+    if (cs->replay)
+        abandon_orphans(l);
     while (!reset_finished(l)) {
         crossings_waiting(cs, true);
         poll_arrivals(l);

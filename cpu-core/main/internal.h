@@ -3,6 +3,7 @@
 
 #include "cpu-core/main/governor.h"
 #include "cpu-core/main/machine.h"
+#include "ipc/feed.h"
 
 /* Crossings seen, as a running digest: equal digests mean equal histories. */
 struct digest_journal {
@@ -38,6 +39,14 @@ struct machine {
     struct crossings *crossings;
     struct digest_journal journal;
     struct governor governor;
+    struct feed *feed; /* NULL: the machine is live */
+    struct {
+        bool hash_known; /* a recorded state hash agreed */
+        uint64_t hash_icount, hash;
+        uint64_t asked_windows, taken_windows;
+        uint64_t host_zero; /* real-time speed: host ns that stands for virtual time 0 */
+        bool last;          /* the window with the recording's end has come */
+    } replay;
 
     uint64_t icount;
     uint64_t quantum_left; /* state: steps until the current hart's turn ends */
@@ -62,6 +71,40 @@ struct machine {
 #undef X
     } stats;
 };
+
+/* machine.c: the parts of the loop.
+ *
+ * Host ns, monotonic. */
+uint64_t machine_host_now(void);
+
+/* Fires every deadline due at the current position. */
+void machine_settle(void *machine);
+
+/* Reports the hashes that were asked for at this position: before anything is applied to it. */
+void machine_report_hashes(struct machine *m);
+
+void machine_reboot(struct machine *m);
+
+/* Journals what the clock now says. */
+void machine_note_clock(struct machine *m);
+
+/* Virtual ns of the next thing that can end the wait of a hart by itself. */
+uint64_t machine_next_due(const struct machine *m);
+
+/* The hart whose turn it is, or NULL if all wait. */
+struct hart *machine_schedule(struct machine *m);
+
+/* Runs the hart to the next thing that is due, at most `longest` steps. */
+void machine_slice(struct machine *m, struct hart *h, uint64_t longest);
+
+/* True if the machine ends at this position; machine_note_exit() is the crossing that says so, with the state
+ * hash. */
+bool machine_ends(struct machine *m, enum machine_end *end, uint32_t *status);
+void machine_note_exit(struct machine *m, enum machine_end end);
+
+/* replay.c: -ENOMEM; and machine_run() for a machine that replays. */
+int machine_replay_create(struct machine *m);
+enum machine_end machine_replay(struct machine *m, uint32_t *status);
 
 /* stimer.c: the supervisor timers of all harts; reset makes them follow the harts' reset state. */
 int stimer_create(struct machine *m);

@@ -19,7 +19,7 @@
 #define POLL_NS          1000000u
 #define FLUSH_MS         5000u /* a device that is gone takes nothing */
 
-static uint64_t host_now(void)
+uint64_t machine_host_now(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -37,7 +37,7 @@ static void append_digest(void *arg, const struct crossing *c, const void *body)
 
 static const struct journal_ops digest_ops = {append_digest};
 
-static void note_clock(struct machine *m)
+void machine_note_clock(struct machine *m)
 {
     uint64_t body[] = {m->clock.n0, m->clock.t0, m->clock.rate};
     crossings_note(m->crossings, CROSSING_IN, CROSSING_CLOCK, 0, body, sizeof body);
@@ -60,12 +60,12 @@ static void attention(void *arg)
 
 /* With a virtual clock, jumps of an idle machine are a function of its state, but how many were made when
  * something comes in is not: a clock crossing marks the time. */
-static void settle(void *arg)
+void machine_settle(void *arg)
 {
     struct machine *m = arg;
     vclock_fire(&m->clock, m->icount);
     if (m->jumped && m->jumped_seq == crossings_seq(m->crossings))
-        note_clock(m);
+        machine_note_clock(m);
     m->jumped = false;
 }
 
@@ -159,13 +159,15 @@ int machine_create(struct machine **ret, const struct machine_config *cfg, const
     vclock_init(&m->clock, GOVERNOR_NOMINAL_RATE);
     m->clock.moved = clock_moved;
     m->clock.moved_arg = m;
-    struct crossings_host ch = {position, wait_for_device, device_fault, settle, attention, m};
+    struct crossings_host ch = {position, wait_for_device, device_fault, machine_settle, attention, m};
     struct board_hooks hooks = {ipi, guest_request, m};
     int e = create_core(m, err, errlen);
     if (!e)
         e = stimer_create(m);
     if (!e) {
         e = crossings_create(&m->crossings, &m->clock, cfg->fixed_timing, &ch, &digest_ops, &m->journal);
+        if (!e && host->feed >= 0)
+            e = machine_replay_create(m);
         if (e < 0)
             snprintf(err, errlen, "cannot create the crossing layer: %s", strerror(-e));
     }
@@ -186,6 +188,7 @@ void machine_destroy(struct machine *m)
     if (!m)
         return;
     crossings_destroy(m->crossings);
+    feed_destroy(m->feed);
     if (m->board)
         board_destroy(m->board);
     if (m->engine_data)
@@ -246,7 +249,7 @@ uint64_t machine_hash(struct machine *m)
 }
 
 /* Hashes that were asked for at this position: before anything is applied to it. */
-static void report_hashes(struct machine *m)
+void machine_report_hashes(struct machine *m)
 {
     while (m->next_hash_at < m->cfg.nhash_at && m->cfg.hash_at[m->next_hash_at] <= m->icount) {
         if (m->cfg.hash_at[m->next_hash_at] == m->icount)
@@ -261,15 +264,15 @@ static void report_hashes(struct machine *m)
 
 static void apply_clock(struct machine *m, uint64_t jump_to, uint64_t rate)
 {
-    settle(m);
+    machine_settle(m);
     vclock_set(&m->clock, m->icount, jump_to, rate);
-    note_clock(m);
+    machine_note_clock(m);
 }
 
 /* About once a millisecond of host time: control, and the comparison of the clocks. */
 static void poll_host(struct machine *m)
 {
-    uint64_t now = host_now(), rate;
+    uint64_t now = machine_host_now(), rate;
     if (now < m->next_poll_ns)
         return;
     m->next_poll_ns = now + POLL_NS;
@@ -280,7 +283,7 @@ static void poll_host(struct machine *m)
 }
 
 /* Virtual ns of the next thing that can end the wait of a hart by itself. */
-static uint64_t next_due(const struct machine *m)
+uint64_t machine_next_due(const struct machine *m)
 {
     uint64_t due = m->clock.next_due;
     for (unsigned i = 0; i < m->nharts; i++)
@@ -291,7 +294,7 @@ static uint64_t next_due(const struct machine *m)
 
 /* The hart whose turn it is, or NULL if all wait. A switch clears the reservation, which ends a wait for its
  * loss. */
-static struct hart *schedule(struct machine *m)
+struct hart *machine_schedule(struct machine *m)
 {
     struct hart *old = m->harts[m->current];
     uint64_t now = vclock_ns(&m->clock, m->icount);
@@ -320,7 +323,7 @@ static struct hart *schedule(struct machine *m)
  * comes. Host clock: the host waits until the deadline or a doorbell, then time jumps to the host's. */
 static void idle(struct machine *m)
 {
-    uint64_t due = next_due(m), rate = m->clock.rate;
+    uint64_t due = machine_next_due(m), rate = m->clock.rate;
     if (m->cfg.virtual_clock && due != VCLOCK_NEVER) {
         vclock_set(&m->clock, m->icount, due, rate);
         m->jumped = true;
@@ -334,7 +337,7 @@ static void idle(struct machine *m)
     if (!crossings_ready(m->crossings)) {
         int64_t timeout = -1;
         if (due != VCLOCK_NEVER) {
-            timeout = (int64_t)(governor_host(&m->governor, due) - host_now());
+            timeout = (int64_t)(governor_host(&m->governor, due) - machine_host_now());
             timeout = timeout < 0 ? 0 : timeout;
         }
         machine_wait(m, timeout);
@@ -342,17 +345,23 @@ static void idle(struct machine *m)
     crossings_waiting(m->crossings, false);
     if (m->cfg.virtual_clock)
         return;
-    uint64_t now = host_now(), virtual_now = governor_virtual(&m->governor, now);
+    uint64_t now = machine_host_now(), virtual_now = governor_virtual(&m->governor, now);
     if (virtual_now > vclock_ns(&m->clock, m->icount))
         apply_clock(m, virtual_now, rate);
     governor_skip(&m->governor, now, m->icount);
 }
 
-static uint64_t budget_of(const struct machine *m)
+static uint64_t longest_slice(const struct machine *m)
 {
-    uint64_t n = m->icount, budget = m->cfg.virtual_clock ? SLICE_VIRTUAL : SLICE_HOST_CLOCK;
     if (crossings_busy(m->crossings))
-        budget = SLICE_BUSY;
+        return SLICE_BUSY;
+    return m->cfg.virtual_clock ? SLICE_VIRTUAL : SLICE_HOST_CLOCK;
+}
+
+/* Steps until something is due, at most `budget`. */
+static uint64_t budget_of(const struct machine *m, uint64_t budget)
+{
+    uint64_t n = m->icount;
     if (m->nharts > 1 && m->quantum_left < budget)
         budget = m->quantum_left;
     uint64_t ends[] = {vclock_next_step(&m->clock), m->next_hash_every,
@@ -364,10 +373,10 @@ static uint64_t budget_of(const struct machine *m)
     return budget;
 }
 
-static void run_slice(struct machine *m, struct hart *h)
+void machine_slice(struct machine *m, struct hart *h, uint64_t longest)
 {
     board_set_current(m->board, h);
-    hart_slice_begin(h, m->icount, budget_of(m));
+    hart_slice_begin(h, m->icount, budget_of(m, longest));
     m->in_slice = h;
     enum engine_exit why = m->engine->run(m->engine_data, h);
     m->in_slice = NULL;
@@ -385,7 +394,7 @@ static void run_slice(struct machine *m, struct hart *h)
     h->yield = false;
 }
 
-static void reboot(struct machine *m)
+void machine_reboot(struct machine *m)
 {
     char err[160];
     m->request = BOARD_NONE;
@@ -407,16 +416,15 @@ static void apply_commands(struct machine *m)
 {
     for (unsigned i = 0; i < m->ncommands; i++) {
         struct machine_command c = m->commands[i]; /* a reboot may wait, and take more commands meanwhile */
-        settle(m);
+        machine_settle(m);
         crossings_note(m->crossings, CROSSING_IN, CROSSING_CONTROL, c.what, c.body, (uint32_t)strlen(c.body));
         if (c.what == CLEAVE__CONTROL__BODY_RESET)
-            reboot(m);
+            machine_reboot(m);
     }
     m->ncommands = 0;
 }
 
-/* True if the machine ends at this position; the crossing that says so carries the state hash. */
-static bool ended(struct machine *m, enum machine_end *end, uint32_t *status)
+bool machine_ends(struct machine *m, enum machine_end *end, uint32_t *status)
 {
     *status = m->request == BOARD_FAIL ? m->request_status : 0;
     if (m->fault[0])
@@ -431,17 +439,21 @@ static bool ended(struct machine *m, enum machine_end *end, uint32_t *status)
         *end = MACHINE_STOP_AT;
     else
         return false;
-    settle(m);
-    m->end_hash = machine_hash(m);
-    crossings_note(m->crossings, CROSSING_OUT, CROSSING_EXIT, *end, &m->end_hash, sizeof m->end_hash);
     return true;
+}
+
+void machine_note_exit(struct machine *m, enum machine_end end)
+{
+    machine_settle(m);
+    m->end_hash = machine_hash(m);
+    crossings_note(m->crossings, CROSSING_OUT, CROSSING_EXIT, end, &m->end_hash, sizeof m->end_hash);
 }
 
 static void wait_while_paused(struct machine *m)
 {
     while (m->paused && !m->stopping)
         machine_wait(m, -1);
-    governor_resync(&m->governor, host_now(), vclock_ns(&m->clock, m->icount), m->icount);
+    governor_resync(&m->governor, machine_host_now(), vclock_ns(&m->clock, m->icount), m->icount);
 }
 
 /* What the guest sent before the end reaches its device, though the guest does not see the answers any more.
@@ -457,27 +469,30 @@ static void flush_output(struct machine *m)
 enum machine_end machine_run(struct machine *m, uint32_t *status)
 {
     enum machine_end end;
-    governor_start(&m->governor, host_now(), vclock_ns(&m->clock, m->icount), m->icount);
+    if (m->feed)
+        return machine_replay(m, status);
+    governor_start(&m->governor, machine_host_now(), vclock_ns(&m->clock, m->icount), m->icount);
     for (;;) {
-        report_hashes(m);
+        machine_report_hashes(m);
         if (m->request == BOARD_REBOOT)
-            reboot(m);
+            machine_reboot(m);
         poll_host(m);
         if (m->paused)
             wait_while_paused(m);
         apply_commands(m);
-        if (ended(m, &end, status))
+        if (machine_ends(m, &end, status))
             break;
         vclock_fire(&m->clock, m->icount);
         crossings_accept(m->crossings);
         if (vclock_next_step(&m->clock) <= m->icount)
             continue; /* a delivery armed a deadline for this very position */
-        struct hart *h = schedule(m);
+        struct hart *h = machine_schedule(m);
         if (h)
-            run_slice(m, h);
+            machine_slice(m, h, longest_slice(m));
         else
             idle(m);
     }
+    machine_note_exit(m, end);
     flush_output(m);
     return end;
 }

@@ -28,12 +28,14 @@ struct machine_config {
     const uint64_t *hash_at; /* ascending */
     unsigned nhash_at;
     uint64_t stop_at; /* icount, 0 for never */
+    bool realtime;    /* a replay takes as long as the recording did */
 };
 
 /* How the machine reaches the world outside the vcpu process. */
 struct machine_host {
     int control;  /* socket of the supervisor */
     int doorbell; /* eventfd that devices ring */
+    int feed;     /* socket that gives the windows of a recording: the machine replays it. -1: it is live */
 };
 
 enum machine_end {
@@ -41,7 +43,9 @@ enum machine_end {
     MACHINE_GUEST_FAIL, /* syscon "fail" with a status */
     MACHINE_STOPPED,    /* told to stop, or the supervisor is gone */
     MACHINE_STOP_AT,
-    MACHINE_FAULT, /* the emulator failed */
+    MACHINE_FAULT,          /* the emulator failed */
+    MACHINE_DIVERGED,       /* a replay did something else than the recording has */
+    MACHINE_RECORDING_ENDS, /* a recording without an exit was replayed to its end */
 };
 
 struct machine;

@@ -11,7 +11,9 @@ static void report_end(int control, struct machine *m, enum machine_end end, uin
                                       [MACHINE_GUEST_FAIL] = "fail",
                                       [MACHINE_STOPPED] = "stop",
                                       [MACHINE_STOP_AT] = "stop-at",
-                                      [MACHINE_FAULT] = "fault"};
+                                      [MACHINE_FAULT] = "fault",
+                                      [MACHINE_DIVERGED] = "diverged",
+                                      [MACHINE_RECORDING_ENDS] = "recording-ends"};
     Cleave__Exited exited = CLEAVE__EXITED__INIT;
     exited.icount = machine_icount(m);
     exited.why = (char *)(end == MACHINE_FAULT ? machine_fault(m) : why[end]);

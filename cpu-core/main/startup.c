@@ -123,7 +123,8 @@ static int machine_config(const Cleave__Machine *mc, struct machine_config *cfg)
                                    .hash_every = mc->hash_every,
                                    .hash_at = at,
                                    .nhash_at = (unsigned)mc->n_hash_at,
-                                   .stop_at = mc->stop_at};
+                                   .stop_at = mc->stop_at,
+                                   .realtime = mc->realtime};
     return cfg->engine ? 0 : -EINVAL;
 }
 
@@ -143,7 +144,8 @@ static int create(int control, struct control_message *msg, struct machine **m)
         (e = take_image(msg, "initrd", images, control, &b->initrd, &b->initrd_len)) < 0)
         return e;
     cfg.images = images;
-    struct machine_host host = {control, control_take_fd(msg, mc->fds, mc->n_fds, "doorbell")};
+    struct machine_host host = {control, control_take_fd(msg, mc->fds, mc->n_fds, "doorbell"),
+                                control_take_fd(msg, mc->fds, mc->n_fds, "feed")};
     e = machine_create(m, &cfg, &host, err, sizeof err);
     return e < 0 ? fail(control, e, "%s", err) : 0;
 }
@@ -189,7 +191,7 @@ static int send_attached(int control, const char *id, const struct channel_geome
     Cleave__Control body = CLEAVE__CONTROL__INIT;
     body.body_case = CLEAVE__CONTROL__BODY_ATTACHED;
     body.attached = &attached;
-    return control_send(control, &body, &out_fd, 1);
+    return control_send(control, &body, &out_fd, out_fd >= 0);
 }
 
 static int plug(struct machine *m, const Cleave__Attach *a, const struct virtio_identity *id, struct link *l)
