@@ -55,6 +55,17 @@ static void drop_slots(struct tlb_slot *s, unsigned n, uint64_t va, unsigned shi
             s[i].tag = TLB_NO_TAG;
 }
 
+/* Whether any page of the 1 << shift bytes at va has a mark; of more than 2 MiB, whether any page has. */
+static bool range_has_fetch_mark(const struct tlb_bank *b, uint64_t va, unsigned shift)
+{
+    unsigned from = shift > 21 ? 0 : fetch_mark(va) / 64;
+    unsigned n = shift > 21 ? TLB_FETCH_MARKS / 64 : ((1u << (shift - PAGE_SHIFT)) + 63) / 64;
+    for (unsigned i = from; i < from + n; i++)
+        if (b->fetched[i])
+            return true;
+    return false;
+}
+
 void bank_drop_range(struct tlb_bank *b, uint64_t va, unsigned shift)
 {
     uint64_t pages = 1ull << (shift - PAGE_SHIFT);
@@ -64,7 +75,8 @@ void bank_drop_range(struct tlb_bank *b, uint64_t va, unsigned shift)
     drop_slots(b->x, TLB_FETCH_SLOTS, va, shift);
     drop_slots(b->large_r, TLB_LARGE_SLOTS, va, shift);
     drop_slots(b->large_w, TLB_LARGE_SLOTS, va, shift);
-    drop_fetches(b);
+    if (range_has_fetch_mark(b, va, shift))
+        drop_fetches(b);
 }
 
 /* Remembers that the page may have write entries in slot `slot` of any bank. */

@@ -134,10 +134,12 @@ void bank_clear_writes(struct tlb_bank *b);
 void bank_drop_page(struct tlb_bank *b, uint64_t va);
 void bank_drop_range(struct tlb_bank *b, uint64_t va,
                      unsigned shift); /* the 1 << shift bytes at va, aligned */
+
+/* The pages of 2 MiB have marks beside each other. */
 static inline unsigned fetch_mark(uint64_t va)
 {
-    _Static_assert(TLB_FETCH_MARKS == 1 << 13, "the hash has 13 bits");
-    return (unsigned)((va >> PAGE_SHIFT) * 0x9e3779b97f4a7c15ull >> 51);
+    _Static_assert(TLB_FETCH_MARKS == 1 << 13, "9 bits of the page, 4 of the hash");
+    return (unsigned)((va >> PAGE_SHIFT & 511) | (va >> 21) * 0x9e3779b97f4a7c15ull >> 60 << 9);
 }
 
 /* Notes that something may have been derived from a fetch translation of `va`: its loss will change
