@@ -142,7 +142,8 @@ static void drop(struct blocks *t, struct block *b)
         disconnect(b->incoming);
     for (unsigned i = 0; i < b->nlinks; i++)
         disconnect(&b->links[i]);
-    b->code = NULL;
+    b->code = t->stale;
+    b->live = false;
     t->live--;
 }
 
@@ -185,9 +186,10 @@ static void empty_region(struct blocks *t, unsigned i)
     struct region *r = &t->regions[i];
 
     for (uint32_t k = 0; k < r->nblocks; k++)
-        if (r->blocks[k].code)
+        if (r->blocks[k].live)
             drop_from_page(t, ram_page(r->blocks[k].key.pa), 0, r);
     t->drops++;
+    t->reuses++;
     region_reset(t, i);
 }
 
@@ -247,6 +249,7 @@ struct block *blocks_add(struct blocks *t, const struct block *block)
     struct block **head = &t->by_key[hash(&block->key)];
 
     *b = *block;
+    b->live = true;
     b->links = r->links + r->nlinks - b->nlinks;
     b->next_hash = *head;
     *head = b;

@@ -49,12 +49,13 @@ struct link {
 struct block {
     struct block_key key;
     struct block *next_hash, *next_page;
-    const uint8_t *code; /* NULL: dropped */
+    const uint8_t *code; /* of a dropped one: where jumps that still know it go */
     uint32_t code_len, cold_len;
     uint64_t granules; /* of the page, that its instructions lie in */
     struct link *incoming;
     struct link *links; /* its own, `nlinks` of them */
     uint16_t nlinks, insns;
+    bool live; /* not dropped */
 };
 
 struct region {
@@ -77,8 +78,9 @@ struct blocks {
     struct block **by_key;   /* hash heads */
     struct block **by_page;  /* one a page of RAM */
     uint64_t *page_granules; /* likewise: union of its blocks' */
-    uint64_t
-        drops; /* changes whenever a block is dropped: addresses of code that were kept elsewhere are stale */
+    const uint8_t *stale; /* `code` of dropped blocks: goes on at the address in rax */
+    uint64_t drops;       /* changes whenever a block is dropped */
+    uint64_t reuses;      /* changes whenever dropped blocks cease to exist: what points to one is stale */
     uint64_t evictions, live;
 };
 

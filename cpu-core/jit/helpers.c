@@ -28,10 +28,10 @@ static struct helper_result leave(struct hart *h)
     jit_sync_context(j, h);
     slots = h->jumps;
     s = &slots[(h->pc >> 1) & (JUMP_SLOTS - 1)];
-    if (s->tag != (h->pc ^ h->jump_salt))
+    if (s->tag != (h->pc ^ h->jump_salt) || !s->block->live)
         return (struct helper_result){0, -1};
     h->code_page = h->pc & PAGE_MASK;
-    return (struct helper_result){(uint64_t)(uintptr_t)s->code, -1};
+    return (struct helper_result){(uint64_t)(uintptr_t)s->block->code, -1};
 }
 
 static struct helper_result trap(struct hart *h)

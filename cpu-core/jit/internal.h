@@ -17,12 +17,12 @@
 
 struct jump_slot {
     uint64_t tag;
-    const uint8_t *code;
+    const struct block *block; /* perhaps dropped */
 };
 
 struct jump_cache {
     struct jump_slot slots[JUMP_SLOTS];
-    uint64_t fetch_gen, drops; /* of the bank and the block table when the slots were last valid */
+    uint64_t fetch_gen, reuses; /* of the bank and the block table when the slots were last valid */
     unsigned gen;              /* part of the salt: changes when they cease to be */
 };
 

@@ -185,6 +185,7 @@ static void emit_fixed(struct jit *j)
     }
     emit_load_fpins(j, &e);
     memcpy(&j->enter, &enter, sizeof enter);
+    j->blocks.stale = j->exit_lookup;
     j->blocks.fixed_len = (size_t)(e.at - r->hot);
     r->hot = e.at;
 }
@@ -196,9 +197,9 @@ void jit_sync_context(struct jit *j, struct hart *h)
     const struct tlb_bank *b = h->fetch_bank;
     struct jump_cache *c = &j->jumps[h->id * TLB_BANKS + b->index];
 
-    if (c->fetch_gen != b->fetch_gen || c->drops != j->blocks.drops || c->gen == 0) {
+    if (c->fetch_gen != b->fetch_gen || c->reuses != j->blocks.reuses || c->gen == 0) {
         c->fetch_gen = b->fetch_gen;
-        c->drops = j->blocks.drops;
+        c->reuses = j->blocks.reuses;
         if (++c->gen == SALT_GENS) {
             memset(c->slots, 0, sizeof c->slots);
             c->gen = 1; /* generation 0 would make empty slots valid */
@@ -251,7 +252,7 @@ static void remember_jump(struct hart *h, const struct block *b)
     struct jump_slot *slots = h->jumps, *s = &slots[(h->pc >> 1) & (JUMP_SLOTS - 1)];
 
     s->tag = h->pc ^ h->jump_salt;
-    s->code = b->code;
+    s->block = b;
 }
 
 /* Runs. */

@@ -202,9 +202,11 @@ void tr_goto_address(struct tr *t, struct emitter *e)
     emit_alu(e, ALU_XOR, RDX, rm_reg(RAX));
     emit_alu(e, ALU_CMP, RDX, rm_mem(RCX, offsetof(struct jump_slot, tag)));
     miss = emit_jcc(e, CC_NE);
-    emit_alu_const(e, ALU_AND, rm_reg(RAX), -(int32_t)PAGE_SIZE);
-    emit_store(e, rm_mem(REG_HART, HART(code_page)), RAX);
-    emit_jmp_mem(e, rm_mem(RCX, offsetof(struct jump_slot, code)));
+    emit_load(e, RCX, rm_mem(RCX, offsetof(struct jump_slot, block)));
+    emit_load(e, RDX, rm_reg(RAX));
+    emit_alu_const(e, ALU_AND, rm_reg(RDX), -(int32_t)PAGE_SIZE);
+    emit_store(e, rm_mem(REG_HART, HART(code_page)), RDX);
+    emit_jmp_mem(e, rm_mem(RCX, offsetof(struct block, code)));
     disp = (int32_t)((intptr_t)t->j->exit_lookup - ((intptr_t)miss + 4 + e->run));
     memcpy(miss, &disp, sizeof disp);
 }
