@@ -24,7 +24,8 @@ enum { PAGE = 4096, EDGE = 1 << 20, NET_HEADER = 12, FRAME = 60 };
 struct writing {
     struct log_writer *log;
     uint64_t number, seq, icount;
-    uint64_t page; /* record that has the disk's page inline, or where it is in the file */
+    uint64_t n0, t0; /* of the clock */
+    uint64_t page;   /* record that has the disk's page inline, or where it is in the file */
 };
 
 static void need(bool ok, const char *what)
@@ -85,9 +86,12 @@ static void reference(struct writing *w, enum journal_form form, uint64_t reques
     append(w, e);
 }
 
-static void clock_crossing(struct writing *w, uint64_t t0)
+/* Time jumps ahead by `ns`. */
+static void clock_crossing(struct writing *w, uint64_t ns)
 {
-    uint64_t body[] = {htole64(w->icount), htole64(t0), htole64(UINT64_C(1) << 32)};
+    w->t0 += w->icount - w->n0 + ns;
+    w->n0 = w->icount;
+    uint64_t body[] = {htole64(w->n0), htole64(w->t0), htole64(UINT64_C(1) << 32)};
     inline_body(w, CROSSING_CLOCK, MACHINE, 0, 0, body, sizeof(body));
 }
 
@@ -111,7 +115,7 @@ static void run(struct writing *w, const uint8_t *page, bool disk)
     clock_crossing(w, 0);
     w->icount += 1000;
     print(w, "hello\r\nsm\xc3", 10, request + 1);
-    print(w, "\xb8r \x1b[1m\xff\r\n", 11, request + 2);
+    print(w, "\xb8r \x1b[1m\xff\r\n", 10, request + 2);
     inline_body(w, CROSSING_EVENT, SERIAL, 1, 0, "ls\n", 3);
     w->icount += 500;
     digest_only(w, CROSSING_REQUEST, NET, 1, request + 3, packet, sizeof(packet));
@@ -128,7 +132,7 @@ static void run(struct writing *w, const uint8_t *page, bool disk)
     state_hash(w);
     digest_only(w, CROSSING_REQUEST, DISK, 0, request + 5, "read", 4);
     w->icount += 3000;
-    clock_crossing(w, 1000000000 + w->icount);
+    clock_crossing(w, 1000000000);
     if (disk)
         reference(w, JOURNAL_FILE, request + 5, page, 2, w->page);
     else

@@ -68,7 +68,7 @@ class Info(Case):
         self.assertEqual(info['bytes'], os.path.getsize(self.dir / 'full.trace'))
         devices = {d['id']: d['crossings'] for d in info['devices']}
         self.assertEqual(list(devices), ['serial0', 'vda', 'net0', 'machine'])
-        self.assertEqual(devices['serial0']['request'], {'direction': 'out', 'count': 2, 'bytes': 21, 'inline': 21})
+        self.assertEqual(devices['serial0']['request'], {'direction': 'out', 'count': 2, 'bytes': 20, 'inline': 20})
         self.assertEqual(devices['net0']['request'], {'direction': 'out', 'count': 1, 'bytes': 72, 'inline': 0})
         self.assertEqual(devices['vda']['completion'], {'direction': 'in', 'count': 2, 'bytes': 8192, 'inline': 0})
         self.assertEqual(devices['machine']['clock']['count'], 2)
@@ -76,7 +76,7 @@ class Info(Case):
     def test_for_people(self):
         out = self.good('info', self.with_files())
         for text in ('ended     poweroff, at step 5720', '1.000 s of virtual time', 'disk:vda     present',
-                     'request    out          2       21 B       21 B\nvda        block null '):
+                     'request    out          2       20 B       20 B\nvda        block null '):
             self.assertIn(text, out)
 
     def test_files(self):
@@ -203,7 +203,7 @@ class Verify(Case):
         self.assertEqual(records, RECORDS)
 
     def test_not_a_trace(self):
-        for verb in ('info', 'dump', 'verify'):
+        for verb in ('info', 'dump', 'verify', 'export'):
             self.refused(1, 'cannot open trace: none: No such file or directory', verb, 'none')
             self.refused(1, 'cannot open trace: tmp: not a regular file', verb, 'tmp')
             self.refused(1, 'text: not a trace', verb, self.path('text', b'hello, world\n' * 100))
@@ -212,6 +212,162 @@ class Verify(Case):
             self.change('new', 8, 9)
             self.refused(1, 'new: a newer format than this cleave reads', verb, 'new')
             self.refused(2, "an argument is missing", verb)
+
+
+class Pack(Case):
+    def test_needs_nothing(self):
+        self.with_files(words := 'full.trace', '--repeat', 50)
+        before = self.dump(words, '--bodies')
+        result = json.loads(self.good('pack', '--json', 'full.trace', 'packed'))
+        self.assertEqual((result['files'], result['inlined']), (1, 100))
+        (self.dir / 'root.img').unlink()
+        (self.dir / 'Image').unlink()
+        self.environment['XDG_STATE_HOME'] = str(self.dir / 'other')
+        after = self.dump('packed', '--bodies')
+        self.assertEqual([r['form'] for r in after if r.get('device') == 'vda' and r['kind'] == 'completion'][:3],
+                         ['inline', 'same', 'same'])
+        for records in (before, after):
+            for r in records:
+                for key in ('form', 'file', 'offset', 'same_as'):
+                    r.pop(key, None)
+        self.assertEqual(before, after)
+        self.assertIn('packed: good', self.good('verify', 'packed'))
+        info = json.loads(self.good('info', '--json', 'packed'))
+        self.assertEqual([f['state'] for f in info['files']], ['stored', 'unused'])
+        self.assertEqual(info['ending']['state'], 'ended')
+        self.assertEqual(os.stat(self.dir / 'packed').st_mode & 0o777, 0o600)
+        self.assertIn('equal', self.good('diff', 'full.trace', 'packed'))
+
+    def test_again(self):
+        self.with_files()
+        self.good('pack', 'full.trace', 'once')
+        self.good('pack', 'once', 'twice')
+        self.assertEqual(self.dump('once', '--bodies'), self.dump('twice', '--bodies'))
+        self.assertEqual([f['state'] for f in json.loads(self.good('info', '--json', 'twice'))['files']],
+                         ['stored', 'unused'])
+
+    def test_stored_file_damaged(self):
+        self.with_files()
+        self.good('pack', 'full.trace', 'packed')
+        packed = (self.dir / 'packed').read_bytes()
+        header = 96 + int.from_bytes(packed[60:64], 'little')
+        self.change('packed', header + 96 + 10)
+        self.refused(1, 'packed: damaged: block 1 at offset', 'verify', 'packed')
+        self.assertEqual(json.loads(self.good('info', '--json', 'packed'))['files'][0]['state'], 'changed')
+
+    def test_without_end(self):
+        self.with_files('open', '--open')
+        status, out, err = self.command('trace', 'pack', 'open', 'packed')
+        self.assertEqual(status, 0)
+        self.assertIn('open has no end', err)
+        self.assertEqual(json.loads(self.good('info', '--json', 'packed'))['ending']['state'], 'open')
+
+    def test_refused(self):
+        self.with_files()
+        self.path('there', b'')
+        self.refused(1, 'cannot create there: File exists', 'pack', 'full.trace', 'there')
+        self.refused(1, 'cannot create none/x: No such file', 'pack', 'full.trace', 'none/x')
+        self.change('root.img', 40000)
+        self.refused(1, 'image changed: root.img (disk:vda)', 'pack', 'full.trace', 'out')
+        (self.dir / 'root.img').unlink()
+        self.refused(1, 'cannot open disk:vda: root.img: No such file', 'pack', 'full.trace', 'out')
+        self.assertFalse((self.dir / 'out').exists())
+        self.with_files()
+        self.change('full.trace', os.path.getsize(self.dir / 'full.trace') - 300)
+        self.refused(1, 'full.trace: damaged', 'pack', 'full.trace', 'out')
+        self.assertFalse((self.dir / 'out').exists())
+
+
+class Diff(Case):
+    def differ(self, *words):
+        status, out, err = self.command('trace', 'diff', *words)
+        self.assertEqual((status, err), (1, ''))
+        return out
+
+    def test_equal(self):
+        self.make('a')
+        self.make('b')
+        self.assertEqual(self.good('diff', 'a', 'b'), 'equal: 15 crossings, 1 state hashes\n')
+        self.assertEqual(json.loads(self.good('diff', '--json', 'a', 'b')),
+                         {'equal': True, 'crossings': 15, 'state_hashes': 1, 'header': []})
+
+    def test_first_difference(self):
+        self.make('a', '--repeat', 3)
+        self.with_files('b', '--repeat', 3)
+        out = self.differ('a', 'b')
+        self.assertIn('the machines differ in: files\n', out)
+        self.assertIn('first difference: digest\n', out)
+        found = json.loads(self.differ('--json', 'a', 'b'))
+        self.assertEqual((found['equal'], found['field'], found['crossings']), (False, 'digest', 10))
+        self.assertEqual((found['a']['device'], found['a']['seq'], found['b']['seq']), ('vda', 11, 11))
+        self.assertNotEqual(found['a']['digest'], found['b']['digest'])
+
+    def test_position(self):
+        self.make('a', '--exit', 10)
+        self.make('b', '--exit', 11)
+        found = json.loads(self.differ('--json', 'a', 'b'))
+        self.assertEqual((found['field'], found['a']['icount'], found['b']['icount']), ('icount', 5730, 5731))
+        self.assertIn('* icount     5730                     5731', self.differ('a', 'b'))
+
+    def test_one_ends(self):
+        self.make('a')
+        self.make('b', '--open')
+        found = json.loads(self.differ('--json', 'a', 'b'))
+        self.assertEqual((found['field'], found['a']['kind'], found['b']), ('end', 'exit', None))
+        self.assertIn('(the end)', self.differ('a', 'b'))
+
+    def test_damaged(self):
+        self.make('a')
+        self.make('b')
+        self.change('b', os.path.getsize(self.dir / 'b') - 300)
+        self.refused(1, 'b: damaged: block', 'diff', 'a', 'b')
+        self.refused(1, 'cannot open trace: c', 'diff', 'a', 'c')
+
+
+class Export(Case):
+    def test_chrome(self):
+        self.make('t', '--repeat', 2)
+        self.good('export', 't', 'out.json')
+        timeline = json.loads((self.dir / 'out.json').read_text())
+        events = timeline['traceEvents']
+        names = {e['pid']: e['args']['name'] for e in events if e['name'] == 'process_name'}
+        self.assertEqual(names, {1: 'machine', 2: 'serial0 (serial)', 3: 'vda (block)', 4: 'net0 (net)'})
+        slices = [e for e in events if e['ph'] in 'be']
+        begun = {e['id']: e for e in slices if e['ph'] == 'b'}
+        ended = {e['id']: e for e in slices if e['ph'] == 'e'}
+        self.assertEqual(begun.keys(), ended.keys())
+        self.assertEqual(len(begun), 10)
+        for request, e in begun.items():
+            self.assertLessEqual(e['ts'], ended[request]['ts'])
+            self.assertEqual(e['ts'], e['args']['virtual_ns'] / 1000)
+            self.assertIn('icount', e['args'])
+        disk = [e for e in slices if e['pid'] == 3]
+        self.assertEqual([e['ts'] for e in disk], [1.7, 1.72, 1.72, 1000004.72, 1000007.42, 1000007.44, 1000007.44, 2000010.44])
+        self.assertEqual(sum(e['ph'] == 'i' for e in events), 2 * (2 + 1 + 1 + 1) + 1)
+
+    def test_asciicast(self):
+        self.make('t')
+        self.assertEqual(self.good('export', 't', '--format', 'asciicast').splitlines(), [
+            '{"version": 2, "width": 80, "height": 24, "timestamp": 1700000000, "title": "serial0", '
+            '"env": {"TERM": "xterm-256color"}}',
+            '[0.000001, "o", "hello\\r\\nsm"]',
+            '[0.000001, "o", "ør \\u001b[1m\\ufffd\\r\\n"]'])
+        self.good('export', 't', 'x.cast', '--device', 'serial0')
+
+    def test_refused(self):
+        self.make('t')
+        self.refused(2, 'which format?\nhint: give --format', 'export', 't')
+        self.refused(2, "no serial port 'vda' in this trace", 'export', 't', 'x.cast', '--device', 'vda')
+        self.refused(2, "is the trace itself", 'export', 't', 't', '--format', 'chrome')
+        self.refused(1, 'cannot write none/x.json: No such file or directory', 'export', 't', 'none/x.json')
+        self.refused(1, 'No space left on device', 'export', 't', '/dev/full', '--format', 'chrome')
+        self.assertIn('good', self.good('verify', 't'))
+
+    def test_virtual_clock(self):
+        self.make('t', '--clock', 'virtual')
+        status, _, err = self.command('trace', 'export', 't', 'x.json')
+        self.assertEqual(status, 0)
+        self.assertIn('times are counted in steps', err)
 
 
 class Words(Case):

@@ -95,6 +95,14 @@ static const struct option_row trace_image_options[] = {
     {0},
 };
 
+static const struct option_row trace_export_options[] = {
+    {"format", OPTION_STRING, "FORMAT", COMPLETES_CHOICE, "chrome|asciicast",
+     "what to write (default: by the ending of OUTPUT: .json or .cast)"},
+    {"device", OPTION_STRING, "ID", COMPLETES_NOTHING, NULL,
+     "the serial port whose output is written (default: the first)"},
+    {0},
+};
+
 #define MAX_WORDS 60
 
 const struct verb verbs[] = {
@@ -155,6 +163,23 @@ const struct verb verbs[] = {
      "if something is damaged, and the message names the place. A trace whose writer was killed ends early "
      "and is sound.",
      trace_image_options, verb_trace_verify, false},
+    {"trace pack", "TRACE OUTPUT", 2, 2, COMPLETES_FILE, NULL, "copy a trace so that it needs no other file",
+     "The copy has what the machine was started from, and the data that was read of disk images, in it, and "
+     "is "
+     "compressed more strongly. It replays on any machine.",
+     trace_image_options, verb_trace_pack, false},
+    {"trace diff", "TRACE TRACE", 2, 2, COMPLETES_FILE, NULL, "find the first difference of two traces",
+     "Compares all crossings in order, and state hashes where both traces have one, and shows the first that "
+     "differs with its position. The status is 0 if there is none, 1 if there is one.",
+     no_options, verb_trace_diff, false},
+    {"trace export", "TRACE [OUTPUT]", 1, 2, COMPLETES_FILE, NULL, "write a trace in other programs' formats",
+     "chrome: a timeline for Perfetto or chrome://tracing, with a track per device, a slice per request from "
+     "its submission to its completion, and an instant for everything else. Times are virtual; each event "
+     "has "
+     "its position as icount.\n\n"
+     "asciicast: the output of a serial port, for asciinema.\n\n"
+     "Without OUTPUT the result goes to stdout.",
+     trace_export_options, verb_trace_export, false},
     {"doctor", "[CONFIG]", 0, 1, COMPLETES_FILE, NULL, "check that this host can run machines",
      "One line a check, with a fix for what is wrong. With CONFIG, its files are checked too. The status is "
      "1 if a check failed.",

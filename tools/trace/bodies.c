@@ -91,39 +91,37 @@ static int open_failed(const struct bodies *b, const Cleave__LogFile *file, cons
     return err;
 }
 
-static int file_fd(struct bodies *b, const struct journal_entry *e, const Cleave__LogFile **out,
-                   struct failure *f)
+int bodies_open_file(struct bodies *b, const Cleave__LogFile *file, struct failure *f)
 {
-    for (unsigned i = 0; i < b->nopen; i++) {
-        if (b->open[i].file->id == e->file) {
-            *out = b->open[i].file;
-            return b->open[i].fd;
-        }
-    }
-    const Cleave__LogFile *file = trace_file(b->trace, e->file);
-    if (!file || b->nopen == BODIES_MAX_FILES)
-        return failure_set(f, STATUS_FAILED, EBADMSG,
-                           "%s: record %" PRIu64 " refers to file %" PRIu64
-                           ", which the header does not list",
-                           b->trace->path, e->number, e->file);
     enum file_state state;
+    for (unsigned i = 0; i < b->nopen; i++) {
+        if (b->open[i].file == file)
+            return b->open[i].fd;
+    }
+    if (b->nopen == BODIES_MAX_FILES)
+        return failure_set(f, STATUS_FAILED, EMFILE, "%s: more than %d files", b->trace->path,
+                           BODIES_MAX_FILES);
     const char *image = image_of(b, file);
     int fd = trace_file_open(b->trace, file, image, &state);
     if (fd < 0)
         return open_failed(b, file, image ? image : file->name, state, fd, f);
     b->open[b->nopen].file = file;
     b->open[b->nopen++].fd = fd;
-    *out = file;
     return fd;
 }
 
 static int from_file(struct bodies *b, const struct journal_entry *e, const uint8_t **data, struct failure *f)
 {
-    const Cleave__LogFile *file = NULL;
+    const Cleave__LogFile *file = trace_file(b->trace, e->file);
+    if (!file)
+        return failure_set(f, STATUS_FAILED, EBADMSG,
+                           "%s: damaged: record %" PRIu64 " refers to file %" PRIu64
+                           ", which the header does not list",
+                           b->trace->path, e->number, e->file);
     if (e->c.len > LOG_MAX_BLOCK)
         return failure_set(f, STATUS_FAILED, EBADMSG, "%s: damaged: record %" PRIu64 " has too long a body",
                            b->trace->path, e->number);
-    int fd = file_fd(b, e, &file, f);
+    int fd = bodies_open_file(b, file, f);
     if (fd < 0)
         return fd;
     int err = reserve(b, e->c.len + (size_t)1, f);

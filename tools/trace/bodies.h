@@ -27,6 +27,9 @@ void bodies_free(struct bodies *b);
 enum file_state bodies_file_state(struct bodies *b, const Cleave__LogFile *file);
 bool bodies_is_open(const struct bodies *b, const Cleave__LogFile *file);
 
+/* The file's contents; the descriptor stays b's. Negative errno with the failure filled in. */
+int bodies_open_file(struct bodies *b, const Cleave__LogFile *file, struct failure *f);
+
 /* The body of a crossing, checked by its digest: 1 with *data valid until the next call or the trace's next
  * record; 0 if the trace does not keep it; negative errno with the failure filled in. */
 int bodies_get(struct bodies *b, const struct journal_entry *e, const uint8_t **data, struct failure *f);

@@ -1,6 +1,6 @@
 /* `cleave trace dump`: records as JSON lines, as the log has them. */
 #include "tools/trace/bodies.h"
-#include "tools/trace/line.h"
+#include "tools/trace/entry.h"
 #include "tools/trace/verb.h"
 
 #include <errno.h>
@@ -60,43 +60,6 @@ static bool wanted(const struct filter *w, const struct trace *t, const struct j
     return false;
 }
 
-static void print_form(struct line *l, const struct trace *t, const struct journal_entry *e)
-{
-    const Cleave__LogFile *file;
-    switch (e->form) {
-    case JOURNAL_INLINE:
-        line_text(l, "form", "inline");
-        return;
-    case JOURNAL_FILE:
-        line_text(l, "form", "file");
-        file = trace_file(t, e->file);
-        line_text(l, "file", file ? file->role : "?");
-        line_number(l, "offset", e->offset);
-        return;
-    case JOURNAL_SAME:
-        line_text(l, "form", "same");
-        line_number(l, "same_as", e->file);
-        return;
-    default:
-        line_text(l, "form", "digest");
-    }
-}
-
-static void print_crossing(struct line *l, const struct trace *t, const struct journal_entry *e)
-{
-    const struct crossing *c = &e->c;
-    line_number(l, "seq", c->seq);
-    line_text(l, "direction", c->direction == CROSSING_IN ? "in" : "out");
-    line_text(l, "device", trace_device(t, c->device));
-    line_number(l, "queue", c->queue);
-    if (c->request)
-        line_number(l, "request", c->request);
-    line_number(l, "arg", c->arg);
-    line_number(l, "len", c->len);
-    line_hex(l, "digest", "", c->digest, 16);
-    print_form(l, t, e);
-}
-
 /* `b`: NULL without bodies. */
 static int print_entry(struct trace *t, const struct journal_entry *e, struct bodies *b, struct failure *f)
 {
@@ -106,14 +69,7 @@ static int print_entry(struct trace *t, const struct journal_entry *e, struct bo
     if (got < 0)
         return got;
     line_begin(&l, stdout);
-    line_number(&l, "record", e->number);
-    line_number(&l, "icount", e->c.icount);
-    line_hex(&l, "pc", "0x", e->c.pc, 1);
-    line_text(&l, "kind", trace_kind(e));
-    if (e->type == JOURNAL_STATE_HASH)
-        line_hex(&l, "hash", "", e->c.digest, 16);
-    else
-        print_crossing(&l, t, e);
+    entry_members(&l, t, e);
     if (got > 0)
         line_base64(&l, "body", data, e->c.len);
     line_end(&l);

@@ -170,18 +170,6 @@ static json_t *json_info(struct trace *t, const struct survey *s)
     return o;
 }
 
-/* "1.5 MiB" */
-static const char *size_text(uint64_t bytes, char *buf, size_t size)
-{
-    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
-    unsigned u = 0;
-    double v = (double)bytes;
-    for (; v >= 1024; u++)
-        v /= 1024;
-    snprintf(buf, size, u ? "%.1f %s" : "%.0f %s", v, units[u]);
-    return buf;
-}
-
 static void print_head(FILE *out, const struct trace *t)
 {
     char when[40] = "unknown";
@@ -233,9 +221,10 @@ static void print_length(FILE *out, const struct trace *t, const struct survey *
     if (!trace_clock_virtual(t))
         fprintf(out, ", %.3f s of virtual time", (double)trace_clock_ns(&s->clock, s->icount) / 1e9);
     fprintf(out, "\nrecords   %" PRIu64 ", with %" PRIu64 " state hashes\nsize      %s in %" PRIu64 " blocks",
-            s->summary.records, s->hashes, size_text(s->summary.bytes, stored, sizeof(stored)),
+            s->summary.records, s->hashes, trace_size_text(s->summary.bytes, stored, sizeof(stored)),
             s->summary.blocks);
-    fprintf(out, "; records of %s before compression\n", size_text(s->summary.raw_bytes, raw, sizeof(raw)));
+    fprintf(out, "; records of %s before compression\n",
+            trace_size_text(s->summary.raw_bytes, raw, sizeof(raw)));
     if (s->summary.unknown + s->other)
         fprintf(out, "unknown   %" PRIu64 " records\n", s->summary.unknown + s->other);
 }
@@ -248,8 +237,8 @@ static void print_files(FILE *out, struct trace *t)
     for (size_t i = 0; i < t->header->n_files; i++) {
         const Cleave__LogFile *file = t->header->files[i];
         fprintf(out, "%-4u %-12s %-8s %10s  %s\n", file->id, file->role,
-                file_state_name(trace_file_state(t, file, NULL)), size_text(file->size, size, sizeof(size)),
-                file->name);
+                file_state_name(trace_file_state(t, file, NULL)),
+                trace_size_text(file->size, size, sizeof(size)), file->name);
     }
 }
 
@@ -263,7 +252,8 @@ static void print_counts(FILE *out, const char *id, const char *what, const stru
             continue;
         fprintf(out, "%-10s %-14s %-10s %-3s %10" PRIu64 " %10s %10s\n", named ? "" : id, named ? "" : what,
                 trace_kind_name(k), k >= CROSSING_REQUEST ? "out" : "in", c->crossings,
-                size_text(c->bytes, bytes, sizeof(bytes)), size_text(c->kept, kept, sizeof(kept)));
+                trace_size_text(c->bytes, bytes, sizeof(bytes)),
+                trace_size_text(c->kept, kept, sizeof(kept)));
         named = true;
     }
     if (!named)

@@ -15,6 +15,11 @@ void line_end(struct line *l)
     fputs_unlocked("}\n", l->out);
 }
 
+void line_close(struct line *l)
+{
+    putc_unlocked('}', l->out);
+}
+
 static void key_of(struct line *l, const char *key)
 {
     fprintf(l->out, "%s\"%s\":", l->more ? "," : "", key);

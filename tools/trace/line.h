@@ -13,7 +13,8 @@ struct line {
 };
 
 void line_begin(struct line *l, FILE *out);
-void line_end(struct line *l); /* with a newline */
+void line_end(struct line *l);   /* with a newline */
+void line_close(struct line *l); /* without: for an object inside another */
 
 /* A member; `key` needs no escaping. */
 void line_text(struct line *l, const char *key, const char *text);

@@ -180,3 +180,14 @@ int trace_print_end(FILE *out, char **text, const size_t *size)
     free(*text);
     return err;
 }
+
+const char *trace_size_text(uint64_t bytes, char *buf, size_t size)
+{
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+    unsigned u = 0;
+    double v = (double)bytes;
+    for (; v >= 1024; u++)
+        v /= 1024;
+    snprintf(buf, size, u ? "%.1f %s" : "%.0f %s", v, units[u]);
+    return buf;
+}

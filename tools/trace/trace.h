@@ -57,6 +57,9 @@ uint64_t trace_clock_ns(const struct trace_clock *c, uint64_t icount);
 /* Text from a trace as a JSON string: what is no UTF-8 becomes U+FFFD. */
 json_t *trace_json(const char *text);
 
+/* "1.5 MiB", written to buf (32 bytes do). */
+const char *trace_size_text(uint64_t bytes, char *buf, size_t size);
+
 /* Output for people on stdout: control characters in it are shown as '?', since it may come from a trace.
  * Printed by trace_print_end(); what
  * trace_print_begin() is given must stay until then. */

@@ -1,0 +1,127 @@
+/* `cleave trace export`: chooses format, device and output. */
+#include "tools/trace/export.h"
+#include "tools/supervisor/message.h"
+#include "tools/trace/verb.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct format {
+    const char *name, *ending;
+    const char *kind; /* of the device it is about, or NULL */
+    const char *what; /* is missing without such a device */
+};
+
+static const struct format formats[] = {
+    {"chrome", ".json", NULL, NULL},
+    {"asciicast", ".cast", "serial", "serial port"},
+};
+
+#define NFORMATS (sizeof(formats) / sizeof(formats[0]))
+
+static bool ends_with(const char *text, const char *ending)
+{
+    size_t n = strlen(text), e = strlen(ending);
+    return n > e && strcmp(text + n - e, ending) == 0;
+}
+
+static const struct format *choose_format(const struct invocation *in, struct failure *f)
+{
+    const char *name = options_get(in, "format");
+    for (size_t i = 0; i < NFORMATS; i++) {
+        if (name ? strcmp(name, formats[i].name) == 0
+                 : in->nargs > 1 && ends_with(in->args[1], formats[i].ending)) {
+            return &formats[i];
+        }
+    }
+    failure_set(f, STATUS_USAGE, EINVAL, "trace export: which format?");
+    failure_hint(f, "give --format, or an output whose name ends with .json or .cast");
+    return NULL;
+}
+
+static int choose_device(const struct invocation *in, const struct trace *t, const struct format *format,
+                         const Cleave__LogDevice **out, struct failure *f)
+{
+    const char *id = options_get(in, "device");
+    if (id && !format->kind)
+        return failure_set(f, STATUS_USAGE, EINVAL, "trace export: --device has no meaning for %s",
+                           format->name);
+    for (size_t i = 0; format->kind && i < t->header->n_devices; i++) {
+        const Cleave__LogDevice *d = t->header->devices[i];
+        if (strcmp(d->kind, format->kind) == 0 && (!id || strcmp(d->id, id) == 0)) {
+            *out = d;
+            return 0;
+        }
+    }
+    if (!format->kind)
+        return 0;
+    if (id)
+        return failure_set(f, STATUS_USAGE, EINVAL, "%s: no %s '%s' in this trace", t->path, format->what,
+                           id);
+    return failure_set(f, STATUS_FAILED, ENODEV, "%s: the machine has no %s", t->path, format->what);
+}
+
+/* stdout without a path. */
+static FILE *open_output(const struct trace *t, const char *path, struct failure *f)
+{
+    struct stat from, to;
+    if (!path)
+        return stdout;
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY, 0600);
+    if (fd >= 0 && fstat(fd, &to) == 0 && fstat(t->fd, &from) == 0 && to.st_dev == from.st_dev &&
+        to.st_ino == from.st_ino) {
+        close(fd);
+        failure_set(f, STATUS_USAGE, EINVAL, "%s: is the trace itself", path);
+        return NULL;
+    }
+    bool cut = fd >= 0 && (!S_ISREG(to.st_mode) || ftruncate(fd, 0) == 0);
+    FILE *out = cut ? fdopen(fd, "w") : NULL;
+    if (!out) {
+        failure_set(f, STATUS_FAILED, errno, "cannot write %s: %s", path, strerror(errno));
+        if (fd >= 0)
+            close(fd);
+    }
+    return out;
+}
+
+static int close_output(FILE *out, const char *path, int err, struct failure *f)
+{
+    bool bad = ferror(out);
+    bad |= (out == stdout ? fflush(out) : fclose(out)) == EOF;
+    if (err || !bad)
+        return err;
+    return failure_set(f, STATUS_FAILED, errno, "cannot write %s: %s", path ? path : "to stdout",
+                       strerror(errno));
+}
+
+static int export(const struct invocation *in, struct trace *t, struct failure *f)
+{
+    const struct format *format = choose_format(in, f);
+    const Cleave__LogDevice *d = NULL;
+    const char *path = in->nargs > 1 ? in->args[1] : NULL;
+    int err = format ? choose_device(in, t, format, &d, f) : -EINVAL;
+    FILE *out = err ? NULL : open_output(t, path, f);
+    if (!out)
+        return err ? err : -EIO;
+    if (trace_clock_virtual(t))
+        message_notice(
+            "%s: the clock was virtual, and its jumps over idle time are not in the trace: times are "
+            "counted in steps of 1 ns",
+            t->path);
+    err = strcmp(format->name, "chrome") == 0 ? export_chrome(t, out, f) : export_asciicast(t, d, out, f);
+    return close_output(out, path, err, f);
+}
+
+int verb_trace_export(const struct invocation *in, struct failure *f)
+{
+    struct trace t;
+    int err = trace_open(&t, in->args[0], f);
+    if (err)
+        return err;
+    err = export(in, &t, f);
+    trace_close(&t);
+    return err;
+}
