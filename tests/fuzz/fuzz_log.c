@@ -99,6 +99,24 @@ static void read_from(struct log_reader *r, uint64_t icount)
     }
 }
 
+static int take_bytes(void *ctx, const uint8_t *data, size_t len)
+{
+    uint64_t *total = ctx;
+    for (size_t i = 0; i < len; i++)
+        sink = data[i];
+    *total += len;
+    return 0;
+}
+
+static void read_files(struct log_reader *r)
+{
+    for (uint32_t id = 0; id < 3; id++) {
+        uint64_t total = 0;
+        int64_t got = log_reader_file(r, id, take_bytes, &total);
+        check(got < 0 || (uint64_t)got == total);
+    }
+}
+
 /* A log that a writer accepts for continuation has all of its new records found behind what could be read
  * before. */
 static void continue_log(int fd)
@@ -142,6 +160,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             read_from(r, seek);
         if (log_reader_seek_record(r, seek / 2) == 0)
             read_from(r, 0);
+        read_files(r);
         log_reader_close(r);
         continue_log(fd);
     } else {
