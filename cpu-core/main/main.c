@@ -1,5 +1,6 @@
 /* The vcpu process: handshake, run, report the end. Must not outlive its supervisor. */
 #include "cpu-core/main/startup.h"
+#include "ipc/feed.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -20,6 +21,12 @@ static void report_end(int control, struct machine *m, enum machine_end end, uin
     exited.guest_status = status;
     exited.fault = end == MACHINE_FAULT;
     exited.hash = machine_end_hash(m);
+    if (end == MACHINE_RECORDING_ENDS) {
+        const struct feed_end *e = machine_recording_end(m);
+        exited.ending = e->ending;
+        exited.reason = (char *)e->reason;
+        exited.error = e->error;
+    }
     Cleave__Control body = CLEAVE__CONTROL__INIT;
     body.body_case = CLEAVE__CONTROL__BODY_EXITED;
     body.exited = &exited;

@@ -84,6 +84,11 @@ int machine_replay_create(struct machine *m)
     return err ? err : crossings_replay(m->crossings, m->feed, &hooks);
 }
 
+const struct feed_end *machine_recording_end(const struct machine *m)
+{
+    return feed_ending(m->feed);
+}
+
 /* The next entry; NULL at the end, and after a failure. */
 static const struct journal_entry *peek(struct machine *m)
 {

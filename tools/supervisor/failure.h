@@ -10,6 +10,7 @@ enum status {
     STATUS_NO_MACHINE = 3,
     STATUS_WRONG_STATE = 4,
     STATUS_TIMEOUT = 5,
+    STATUS_DIVERGED = 6,
     STATUS_FAULT = 125,
 };
 

@@ -56,6 +56,24 @@ static const struct option_row run_options[] = {
     {0},
 };
 
+static const struct option_row replay_options[] = {
+    {"until", OPTION_STRING, "ICOUNT", COMPLETES_NOTHING, NULL, "stop at this position"},
+    {"speed", OPTION_STRING, "SPEED", COMPLETES_CHOICE, "max|realtime",
+     "as fast as possible with idle time left out, or as it was (default: max)"},
+    {"engine", OPTION_STRING, "ENGINE", COMPLETES_CHOICE, "interp|jit",
+     "execution engine, whatever the recording used (default: jit)"},
+    {"follow", OPTION_FLAG, NULL, COMPLETES_NOTHING, NULL, "go on while the trace is being written"},
+    {"serial", OPTION_STRING, "ID", COMPLETES_NOTHING, NULL,
+     "show the output of this serial port (default: the first)"},
+    {"image", OPTION_LIST, "ID=FILE", COMPLETES_FILE, NULL,
+     "where a file of the trace is now; ID is its role as 'cleave trace info' shows it, or what follows the "
+     "colon"},
+    {"hash-at", OPTION_LIST, "ICOUNT", COMPLETES_NOTHING, NULL, "report the state hash at this position"},
+    {"hash-every", OPTION_STRING, "N", COMPLETES_NOTHING, NULL, "report the state hash every N steps"},
+    {"hash-at-exit", OPTION_FLAG, NULL, COMPLETES_NOTHING, NULL, "report the state hash at the end"},
+    {0},
+};
+
 static const struct option_row no_options[] = {{0}};
 
 static const struct option_row stop_options[] = {
@@ -119,6 +137,13 @@ const struct verb verbs[] = {
      "for a usage error, 125 for "
      "a failure of the emulator. With --batch it is that of the script, and any failure of cleave is 125.",
      run_options, verb_run, false},
+    {"replay", "TRACE", 1, 1, COMPLETES_FILE, NULL, "run a recorded machine again",
+     "The machine of the trace goes through the same states, with no device, no disk and no network; its "
+     "console "
+     "is shown. All that it sends, and its state wherever the trace has a hash of it, is compared with the "
+     "recording: at the first difference the replay stops, tells what it is, and ends with status 6. A trace "
+     "whose writer was killed is replayed to where it ends.",
+     replay_options, verb_replay, false},
     {"ps", "", 0, 0, COMPLETES_NOTHING, NULL, "list running machines and their processes", "", no_options,
      verb_ps, false},
     {"info", "MACHINE", 1, 1, COMPLETES_MACHINE, NULL, "show a machine's configuration and state", "",

@@ -18,6 +18,7 @@ bool verb_is_group(const char *group);
 
 /* Implementations: exit status, or negative errno with the failure filled in. */
 int verb_run(const struct invocation *in, struct failure *f);
+int verb_replay(const struct invocation *in, struct failure *f);
 int verb_ps(const struct invocation *in, struct failure *f);
 int verb_info(const struct invocation *in, struct failure *f);
 int verb_stats(const struct invocation *in, struct failure *f);

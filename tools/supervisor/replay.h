@@ -1,0 +1,82 @@
+/* Replaying a trace: what the processes are told, and what comes of it. Knows no options and prints nothing
+ * but the console. */
+#pragma once
+
+#include "ipc/control.h"
+#include "tools/trace/files.h"
+#include "tools/trace/trace.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define REPLAY_MAX_HASHES 64
+#define REPLAY_MAX_IMAGES 32
+
+struct replay_options {
+    const char *engine;
+    const char *serial; /* id of the port whose output is shown, NULL for the first */
+    bool follow, realtime;
+    uint64_t until; /* position at which it stops, 0 for the end */
+    uint64_t hash_every, hash_at[REPLAY_MAX_HASHES];
+    unsigned nhash_at;
+    const char *images[REPLAY_MAX_IMAGES]; /* "ID=FILE", ends with NULL */
+};
+
+/* What the replaying processes are given; made from the trace's header. */
+struct replay_plan {
+    struct trace *trace;
+    const struct replay_options *options;
+    json_t *configuration;
+    int kernel, bios, initrd;
+    struct {
+        uint32_t id;
+        int fd;
+    } image[REPLAY_MAX_IMAGES]; /* that records refer to */
+    unsigned nimages;
+};
+
+/* Opens the files that the trace needs. The trace and the options are borrowed. STATUS_FAILED with the
+ * failure filled in. */
+int replay_plan(struct replay_plan *p, struct trace *t, const struct replay_options *o, struct failure *f);
+void replay_plan_release(struct replay_plan *p);
+
+/* Messages to the vcpu and to the broker: 0 or the error of control_send(). `feed` is the end of the socket
+ * between the two. */
+int replay_send_machine(const struct replay_plan *p, int control, int feed);
+int replay_send_device(const struct replay_plan *p, int control, unsigned i);
+int replay_send_log(const struct replay_plan *p, int control, int feed);
+
+/* How a recording without an exit of the machine ends: enum feed_ending. */
+enum replay_ending { REPLAY_ENDS_PROPERLY = 1, REPLAY_ENDS_OPEN, REPLAY_ENDS_TORN, REPLAY_ENDS_BAD };
+
+/* How a replay ended. */
+struct replay_result {
+    int status;      /* enum status */
+    char why[80];    /* Exited.why */
+    int signal;      /* that asked for the end, or 0 */
+    uint32_t ending; /* enum replay_ending, for why "recording-ends" */
+    char reason[520];
+    uint64_t icount; /* where it ended, and the state there */
+    uint64_t hash;
+    bool ended;                /* icount and hash are known */
+    Cleave__Control *diverged; /* its message, NULL if it did not */
+    struct failure failure;    /* text is empty without one */
+};
+
+/* What the owner is told while it runs. */
+struct replay_observer {
+    void (*hash)(void *ctx, const Cleave__StateHash *h);
+    void (*output)(void *ctx, const void *data, size_t len);     /* console bytes */
+    void (*said)(void *ctx, const char *role, const char *text); /* lines on a process's stderr */
+    void *ctx;
+};
+
+/* Runs the plan to its end, or until a signal asks for it. */
+void replay_run(const struct replay_plan *p, const struct replay_observer *o, struct replay_result *r);
+void replay_result_release(struct replay_result *r);
+
+/* The report of a divergence: one JSON object ("event": "diverged"), and lines of text for people, by a
+ * callback. */
+json_t *replay_diverged_json(const struct trace *t, const Cleave__Diverged *d);
+void replay_diverged_text(const struct trace *t, const Cleave__Diverged *d, void (*line)(const char *text));
