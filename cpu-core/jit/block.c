@@ -95,7 +95,8 @@ static unsigned hash(const struct block_key *k)
 
 static bool same(const struct block_key *a, const struct block_key *b)
 {
-    return a->pa == b->pa && a->priv == b->priv && a->fp == b->fp && a->single == b->single;
+    return a->pa == b->pa && a->second == b->second && a->priv == b->priv && a->fp == b->fp &&
+           a->single == b->single;
 }
 
 struct block *blocks_find(const struct blocks *t, const struct block_key *key)

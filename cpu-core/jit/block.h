@@ -30,6 +30,7 @@ enum fp_mode { FP_MODE_OFF, FP_MODE_ON, FP_MODE_SLOW /* the host has no such rou
 
 struct block_key {
     uint64_t pa;
+    uint64_t second; /* where the rest of an instruction that crosses the page is, else 0 */
     uint8_t priv, fp;
     bool single; /* memory accesses are not grouped */
 };
@@ -78,9 +79,9 @@ struct blocks {
     struct block **by_key;   /* hash heads */
     struct block **by_page;  /* one a page of RAM */
     uint64_t *page_granules; /* likewise: union of its blocks' */
-    const uint8_t *stale; /* `code` of dropped blocks: goes on at the address in rax */
-    uint64_t drops;       /* changes whenever a block is dropped */
-    uint64_t reuses;      /* changes whenever dropped blocks cease to exist: what points to one is stale */
+    const uint8_t *stale;    /* `code` of dropped blocks: goes on at the address in rax */
+    uint64_t drops;          /* changes whenever a block is dropped */
+    uint64_t reuses;         /* changes whenever dropped blocks cease to exist: what points to one is stale */
     uint64_t evictions, live;
 };
 

@@ -23,7 +23,7 @@ struct jump_slot {
 struct jump_cache {
     struct jump_slot slots[JUMP_SLOTS];
     uint64_t fetch_gen, reuses; /* of the bank and the block table when the slots were last valid */
-    unsigned gen;              /* part of the salt: changes when they cease to be */
+    unsigned gen;               /* part of the salt: changes when they cease to be */
 };
 
 /* How translated code returns to the engine. */
@@ -32,7 +32,7 @@ enum exit_reason {
     EXIT_LINK,   /* go on at h->pc; `data` is the link to connect */
     EXIT_BUDGET, /* go on at h->pc: fewer steps are left than the block has */
     EXIT_FP,     /* the block at h->pc may make mstatus.FS dirty, which it is not: interpret it */
-    EXIT_STEP,   /* the instruction at h->pc crosses the page: interpret it */
+    EXIT_STEP,   /* the instruction at h->pc crosses the page and is not what it was: interpret it */
     EXIT_LEFT,   /* a helper ended the block after an instruction or trap */
     EXIT_REASONS
 };
@@ -169,8 +169,10 @@ static inline uint64_t mode_of(const struct hart *h)
     return bits[fp_mode(h)];
 }
 
-/* translate.c: makes the block for `key`, whose page is at `page` in the host. */
-struct block *translate(struct jit *j, const struct block_key *key, const uint8_t *page);
+/* translate.c: makes the block for `key`, whose page is at `page` in the host, and key->second at `second`.
+ */
+struct block *translate(struct jit *j, const struct block_key *key, const uint8_t *page,
+                        const uint8_t *second);
 
 /* Number of instructions from `offset` to the end of the basic block, at least 1. */
 unsigned translate_scan(const uint8_t *page, unsigned offset);

@@ -236,15 +236,31 @@ static bool is_hot(struct jit *j, uint64_t pa)
     return false;
 }
 
-/* The block for h->pc, whose page is at `page`; NULL while it is cold. */
-static struct block *block_at(struct jit *j, const struct hart *h, const uint8_t *page, bool single)
+/* The rest of the instruction at h->pc, if it crosses the page; *known: that page is RAM and can be fetched.
+ */
+static const uint8_t *fetch_second(struct jit *j, struct hart *h, const uint8_t *page, bool *known)
 {
-    struct block_key key = {pa_of(j, page, h->pc), h->priv, (uint8_t)fp_mode(h), single};
-    struct block *b = blocks_find(&j->blocks, &key);
+    struct mmu_target t;
 
-    if (b || !is_hot(j, key.pa))
+    *known = true;
+    if ((h->pc & ~PAGE_MASK) != PAGE_SIZE - 2 || isa_length(page[PAGE_SIZE - 2]) == 2)
+        return NULL;
+    *known = mmu_fetch(h, h->pc + 2, &t) == 0 && ram_contains(j->ram, t.pa, 1);
+    return *known ? ram_at(j->ram, t.pa) : NULL;
+}
+
+/* The block for h->pc, whose page is at `page`; NULL while it is cold or cannot be fetched as a whole. */
+static struct block *block_at(struct jit *j, struct hart *h, const uint8_t *page, bool single)
+{
+    bool known;
+    const uint8_t *second = fetch_second(j, h, page, &known);
+    struct block_key key = {pa_of(j, page, h->pc), second ? pa_of(j, second, 0) : 0, h->priv,
+                            (uint8_t)fp_mode(h), single};
+    struct block *b = known ? blocks_find(&j->blocks, &key) : NULL;
+
+    if (b || !known || !is_hot(j, key.pa))
         return b;
-    return translate(j, &key, page);
+    return translate(j, &key, page, second);
 }
 
 static void remember_jump(struct hart *h, const struct block *b)
@@ -266,6 +282,17 @@ static void interpret(struct jit *j, struct hart *h, const uint8_t *page, uint64
     fp_leave(h);
     interp_run_steps(j->interp, h, steps);
     fp_enter(h);
+}
+
+/* The instruction at h->pc crosses the page and changed: its block goes. */
+static void step_changed(struct jit *j, struct hart *h)
+{
+    int err;
+    const uint8_t *page = fetch_page(j, h, &err);
+
+    if (page)
+        blocks_invalidate(&j->blocks, pa_of(j, page, h->pc), 2);
+    interpret(j, h, NULL, 1);
 }
 
 /* One round: until translated code needs the engine. */
@@ -293,7 +320,7 @@ static void round_trip(struct jit *j, struct hart *h, struct link **link)
         return;
     }
     jit_sync_context(j, h);
-    if (*link) {
+    if (*link && !b->key.second) {
         blocks_connect(*link, b);
         j->stats.links++;
     } else {
@@ -313,7 +340,7 @@ static void round_trip(struct jit *j, struct hart *h, struct link **link)
     else if (x.reason == EXIT_FP)
         interpret(j, h, fetch_page(j, h, &err), 0);
     else if (x.reason == EXIT_STEP)
-        interpret(j, h, NULL, 1);
+        step_changed(j, h);
 }
 
 static enum engine_exit jit_run(void *engine, struct hart *h)

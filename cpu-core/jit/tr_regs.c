@@ -29,7 +29,7 @@ static bool all_known(const struct tr *t)
 
 static bool loops(const struct tr *t)
 {
-    if (t->end != END_NONE && !t->page_end && tr_is_head(t, t->end))
+    if (t->end != END_NONE && tr_is_head(t, t->end))
         return true;
     for (unsigned i = 0; i < t->n; i++) {
         const struct insn *in = &t->seq[i].in;

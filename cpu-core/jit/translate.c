@@ -98,6 +98,24 @@ static uint64_t granules_of(int32_t offset, unsigned len)
     return 1ull << (offset >> GRANULE_SHIFT) | 1ull << ((offset + (int32_t)len - 1) >> GRANULE_SHIFT);
 }
 
+/* A block of the one instruction that crosses the page. Its second half is in another page, which can change
+ * or be another one: such a block is found by address only, and looks at that half each time. */
+static void collect_crossing(struct tr *t, uint32_t bits, int32_t offset)
+{
+    struct tr_insn *ti = &t->seq[t->n++];
+    uint16_t rest;
+    unsigned exits = SIDE_EXITS;
+
+    memcpy(&rest, t->second, sizeof rest);
+    bits |= (uint32_t)rest << 16;
+    *ti = (struct tr_insn){.offset = (uint16_t)offset};
+    t->block.granules = granules_of(offset, 2);
+    if (isa_decode(bits, &ti->in) != 0)
+        ti->in = (struct insn){.bits = bits, .op = ISA_COUNT, .len = 4};
+    else if (isa_table[ti->in.op].cls != ISA_CLASS_JUMP && follow(t, ti, &offset, &exits))
+        t->end = offset;
+}
+
 /* Decodes the block from the key's address. */
 static void collect(struct tr *t, const uint8_t *page)
 {
@@ -113,8 +131,10 @@ static void collect(struct tr *t, const uint8_t *page)
             break;
         bits = fetch(page, (unsigned)offset);
         if (crosses(bits, (unsigned)offset)) {
-            t->page_end = true;
-            break;
+            if (t->n)
+                break;
+            collect_crossing(t, bits, offset);
+            return;
         }
         *ti = (struct tr_insn){.offset = (uint16_t)offset};
         t->block.granules |= granules_of(offset, isa_length(bits));
@@ -215,7 +235,7 @@ void tr_goto(struct tr *t, struct emitter *e, int32_t target)
 {
     if (tr_is_head(t, target)) {
         emit_jmp_to(e, t->head);
-    } else if (target >= 0 && target < (int32_t)PAGE_SIZE) {
+    } else if (target >= 0 && target < (int32_t)PAGE_SIZE - 2) { /* there may be one that crosses */
         goto_link(t, e, (uint16_t)target, false);
     } else {
         emit_load(e, RAX, rm_mem(REG_HART, HART(code_page)));
@@ -313,6 +333,11 @@ static void emit_stub(struct tr *t, struct stub *s)
         emit_const(&t->cold, RCX, EXIT_BUDGET);
         emit_jmp_run(&t->cold, t->j->exit_at);
         break;
+    case STUB_CHANGED:
+        emit_const(&t->cold, RAX, t->seq[0].offset);
+        emit_const(&t->cold, RCX, EXIT_STEP);
+        emit_jmp_run(&t->cold, t->j->exit_at);
+        break;
     case STUB_EXIT:
         if (refund > 1)
             emit_alu_const(&t->cold, ALU_ADD, rm_reg(REG_LEFT), (int32_t)refund - 1);
@@ -330,12 +355,7 @@ static void emit_stub(struct tr *t, struct stub *s)
 
 static void emit_end(struct tr *t)
 {
-    if (t->page_end) {
-        regs_give_back(t, &t->e);
-        emit_const(&t->e, RAX, t->end);
-        emit_const(&t->e, RCX, EXIT_STEP);
-        emit_jmp_run(&t->e, t->j->exit_at);
-    } else if (t->end != END_NONE) {
+    if (t->end != END_NONE) {
         tr_goto(t, &t->e, t->end);
     } else {
         const struct tr_insn *last = &t->seq[t->n - 1];
@@ -376,10 +396,25 @@ static void emit_fp_entry(struct tr *t)
     emit_bind8(over, e->at);
 }
 
+/* Leaves where the second half of the instruction is not what was translated. */
+static void emit_second_check(struct tr *t)
+{
+    struct stub *s = tr_stub(t, STUB_CHANGED);
+    uint16_t rest;
+
+    memcpy(&rest, t->second, sizeof rest);
+    emit_const(&t->e, RAX, (int64_t)(intptr_t)t->second);
+    emit_op(&t->e, X_MOVZX16, RAX, rm_mem(RAX, 0));
+    emit_alu_const32(&t->e, ALU_CMP, rm_reg(RAX), rest);
+    stub_from(s, emit_jcc(&t->e, CC_NE));
+}
+
 static void emit_block(struct tr *t)
 {
     struct stub *s = tr_stub(t, STUB_BUDGET);
 
+    if (t->second)
+        emit_second_check(t);
     emit_fp_entry(t);
     regs_enter(t, &t->e);
     t->head = t->e.at;
@@ -411,7 +446,8 @@ static uint64_t now_ns(void)
     return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
-struct block *translate(struct jit *j, const struct block_key *key, const uint8_t *page)
+struct block *translate(struct jit *j, const struct block_key *key, const uint8_t *page,
+                        const uint8_t *second)
 {
     struct tr *t = j->tr;
     struct region *r = blocks_region(&j->blocks);
@@ -424,7 +460,7 @@ struct block *translate(struct jit *j, const struct block_key *key, const uint8_
     t->e = (struct emitter){r->hot, run};
     t->cold = (struct emitter){r->cold, run};
     t->n = t->nstubs = 0;
-    t->page_end = false;
+    t->second = second;
     t->group_base = 0;
     t->boxed = 0;
     collect(t, page);

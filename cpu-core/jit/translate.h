@@ -14,6 +14,7 @@ enum stub_kind {
     STUB_ADDEND, /* the access is elsewhere than last time */
     STUB_EXIT,
     STUB_BUDGET,
+    STUB_CHANGED,   /* the instruction's second half */
     STUB_STEP,      /* the instruction goes through the interpreter */
     STUB_STEP_EXIT, /* and ends the block */
 };
@@ -59,8 +60,8 @@ struct tr {
     struct block block;
     struct tr_insn seq[BLOCK_INSNS];
     unsigned n, i;
-    int32_t end;   /* offset where the block goes on after its last instruction, or END_… */
-    bool page_end; /* … with an instruction that crosses the page */
+    int32_t end;           /* offset where the block goes on after its last instruction, or END_… */
+    const uint8_t *second; /* the rest of the only instruction, which crosses the page; or NULL */
     uint8_t *head;
     uint8_t pin[32]; /* host register of each guest register within the block, as in target_pin[] */
     struct lent lent[9];

@@ -149,6 +149,45 @@ static void test_dma_into_code(void **state)
     end(p);
 }
 
+/* An instruction crosses the page: its second half changes by a store of the loop itself, and by a device. */
+static void test_crossing_page(void **state)
+{
+    static const uint16_t code[] = {
+        0x8793, 0x07d7, /* addi a5,a5,125: from two bytes before the page's end */
+        0x9023, 0x01c2, /* sh t3,0(t0): the second half, with another immediate */
+        0x0e13, 0x010e, /* addi t3,t3,16 */
+        0xf06f, 0xff5f, /* j -12 */
+    };
+    static const uint16_t half = 0x00a7;
+    uint64_t at = STREAM_BASE + PAGE_SIZE - 2;
+
+    for (unsigned heat = 0; heat < 3; heat++)
+        for (unsigned slice = 1; slice < 40; slice += 13) {
+            struct pair *p = begin(1, true, heat);
+            for (unsigned i = 0; i < 2; i++) {
+                struct bare *b = i ? &p->interp : &p->jit;
+                assert_int_equal(mmu_dma_write(b->mmu, at, code, sizeof code), 0);
+                hart_reset(&b->hart, at);
+                b->hart.x[5] = STREAM_BASE; /* a store elsewhere at first */
+                b->hart.x[28] = 0x07d7;
+            }
+            for (unsigned i = 0; i < 12; i++)
+                run_both(p, slice, i % 4 == 0);
+            p->jit.hart.x[5] = p->interp.hart.x[5] = at + 2;
+            for (unsigned i = 0; i < 12; i++)
+                run_both(p, slice, i % 4 == 0);
+            p->jit.hart.x[5] = p->interp.hart.x[5] = STREAM_BASE;
+            for (unsigned i = 0; i < 24; i++) {
+                run_both(p, slice, i % 4 == 0);
+                if (i == 6)
+                    for (unsigned k = 0; k < 2; k++)
+                        assert_int_equal(
+                            mmu_dma_write((k ? &p->interp : &p->jit)->mmu, at + 2, &half, sizeof half), 0);
+            }
+            end(p);
+        }
+}
+
 /* Loops of one block over most registers, whose accesses walk through the pages and off the end of RAM. */
 #define LOOP_BODY 24u
 #define COUNTER   5u  /* t0 */
@@ -329,7 +368,8 @@ int main(void)
         cmocka_unit_test(test_every_step), cmocka_unit_test(test_short_slices),
         cmocka_unit_test(test_slices),     cmocka_unit_test(test_cold_tier),
         cmocka_unit_test(test_flushes),    cmocka_unit_test(test_dma_into_code),
-        cmocka_unit_test(test_loops),      cmocka_unit_test(test_pairs),
+        cmocka_unit_test(test_loops),      cmocka_unit_test(test_crossing_page),
+        cmocka_unit_test(test_pairs),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
