@@ -214,6 +214,54 @@ class Verify(Case):
             self.refused(2, "an argument is missing", verb)
 
 
+class Damage(Case):
+    """Whatever is wrong with a file: a message and status 1, or the end that a killed writer leaves. What is printed before
+    it is right."""
+
+    VERBS = (('info',), ('dump', '--bodies'), ('diff', 't'), ('pack', 'out'), ('export', '--format', 'chrome'),
+             ('export', '--format', 'asciicast'))
+
+    def run_verb(self, verb, name):
+        words = (verb[0], name, *verb[1:]) if verb[0] != 'diff' else (*verb, name)
+        status, out, err = self.command('trace', *words)
+        (self.dir / 'out').unlink(missing_ok=True)
+        self.assertIn(status, (0, 1), (verb, err))
+        self.assertEqual(bool(err), status == 1 and not (verb[0] == 'diff' and out) or 'has no end' in err, (verb, err))
+        return status, out
+
+    def test_every_byte_flipped(self):
+        whole = (self.dir / self.make('t')).read_bytes()
+        good = self.good('dump', 't', '--bodies')
+        for at in range(len(whole)):
+            with self.subTest(at):
+                self.path('bad', whole[:at] + bytes([whole[at] ^ 1 << at % 8]) + whole[at + 1:])
+                status, out = self.run_verb(self.VERBS[1], 'bad')
+                self.assertEqual(status, 1)
+                self.assertTrue(good.startswith(out))
+                self.assertEqual(self.run_verb(self.VERBS[at % len(self.VERBS)], 'bad')[0], 1)
+
+    def test_cut_at_every_byte(self):
+        whole = (self.dir / self.make('t')).read_bytes()
+        good = self.good('dump', 't', '--bodies')
+        header = 96 + int.from_bytes(whole[60:64], 'little')
+        for size in range(len(whole)):
+            with self.subTest(size):
+                self.path('cut', whole[:size])
+                status, out = self.run_verb(self.VERBS[1], 'cut')
+                self.assertEqual(status, 1 if size < header else 0)
+                self.assertTrue(good.startswith(out))
+                self.run_verb(self.VERBS[size % len(self.VERBS)], 'cut')
+
+    def test_packed_files_flipped(self):
+        self.with_files()
+        self.good('pack', 'full.trace', 'packed')
+        whole = (self.dir / 'packed').read_bytes()
+        for at in range(0, len(whole), 3):
+            with self.subTest(at):
+                self.path('bad', whole[:at] + bytes([whole[at] ^ 1 << at % 8]) + whole[at + 1:])
+                self.refused(1, 'bad: ', 'verify', 'bad')
+
+
 class Pack(Case):
     def test_needs_nothing(self):
         self.with_files(words := 'full.trace', '--repeat', 50)
