@@ -146,9 +146,11 @@ struct feed;
 struct journal_entry;
 
 struct replay_hooks {
-    /* The machine made a request whose bytes the recording keeps: console output. */
-    void (*output)(void *arg, unsigned device, const void *data, uint32_t len);
+    /* The machine made a request whose bytes the recording keeps (console output), or one to the mirrored
+     * device; `data`: the c->len bytes of it. */
+    void (*output)(void *arg, const struct crossing *c, const void *data);
     void *arg;
+    uint32_t mirror; /* index of a device + 1, or 0 */
 };
 
 /* Where a replay left its recording. */

@@ -95,10 +95,11 @@ void replay_compare(struct crossings *cs, const struct crossing *c, const void *
     const struct journal_entry *e;
     if (r->differs || feed_peek(r->feed, &e) <= 0 || !same(cs, e, c))
         return;
-    bool output = c->kind == CROSSING_REQUEST && e->form == JOURNAL_INLINE;
+    bool output =
+        c->kind == CROSSING_REQUEST && (e->form == JOURNAL_INLINE || r->hooks.mirror == c->device + 1u);
     feed_take(r->feed);
     if (output)
-        r->hooks.output(r->hooks.arg, c->device, body, c->len);
+        r->hooks.output(r->hooks.arg, c, body);
 }
 
 static struct link *link_of(const struct crossings *cs, const struct crossing *c)

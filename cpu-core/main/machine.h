@@ -29,6 +29,7 @@ struct machine_config {
     unsigned nhash_at;
     uint64_t stop_at; /* icount, 0 for never */
     bool realtime;    /* a replay takes as long as the recording did */
+    uint32_t mirror;  /* a replay tells all requests to this device: its index + 1, or 0 */
 };
 
 /* How the machine reaches the world outside the vcpu process. */

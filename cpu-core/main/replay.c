@@ -58,16 +58,21 @@ static int next_window(void *arg)
     return fd;
 }
 
-static void send_output(void *arg, unsigned device, const void *data, uint32_t len)
+static void send_output(void *arg, const struct crossing *c, const void *data)
 {
     struct machine *m = arg;
-    struct link *l = crossings_at(m->crossings, device);
-    for (uint32_t done = 0; l && done < len;) {
-        uint32_t part = len - done < CONTROL_MAX_BYTES / 2 ? len - done : CONTROL_MAX_BYTES / 2;
+    struct link *l = crossings_at(m->crossings, c->device);
+    for (uint32_t done = 0; l && done < c->len;) {
+        uint32_t part = c->len - done < CONTROL_MAX_BYTES / 2 ? c->len - done : CONTROL_MAX_BYTES / 2;
         Cleave__Output output = CLEAVE__OUTPUT__INIT;
         output.id = (char *)link_id(l);
         output.data.data = (uint8_t *)data + done;
         output.data.len = part;
+        output.left = c->len - done - part;
+        output.seq = c->seq;
+        output.icount = c->icount;
+        output.virtual_ns = vclock_ns(&m->clock, c->icount);
+        output.queue = c->queue;
         Cleave__Control body = CLEAVE__CONTROL__INIT;
         body.body_case = CLEAVE__CONTROL__BODY_OUTPUT;
         body.output = &output;
@@ -79,7 +84,7 @@ static void send_output(void *arg, unsigned device, const void *data, uint32_t l
 int machine_replay_create(struct machine *m)
 {
     struct feed_source source = {next_window, m};
-    struct replay_hooks hooks = {send_output, m};
+    struct replay_hooks hooks = {send_output, m, m->cfg.mirror};
     int err = feed_create(&m->feed, &source);
     return err ? err : crossings_replay(m->crossings, m->feed, &hooks);
 }

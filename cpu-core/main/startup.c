@@ -124,7 +124,8 @@ static int machine_config(const Cleave__Machine *mc, struct machine_config *cfg)
                                    .hash_at = at,
                                    .nhash_at = (unsigned)mc->n_hash_at,
                                    .stop_at = mc->stop_at,
-                                   .realtime = mc->realtime};
+                                   .realtime = mc->realtime,
+                                   .mirror = mc->mirror};
     return cfg->engine ? 0 : -EINVAL;
 }
 

@@ -45,6 +45,8 @@ struct rig {
     struct feed *feed;
 };
 
+static uint32_t mirrored; /* device of the next replay */
+
 static void see(struct rig *r, const char *what, unsigned long long a, unsigned long long b)
 {
     r->nseen += (size_t)snprintf(r->seen + r->nseen, sizeof r->seen - r->nseen, "%llu%s%llu,%llu ",
@@ -124,11 +126,11 @@ static void append(void *arg, const struct crossing *c, const void *body)
     }
 }
 
-static void output(void *arg, unsigned device, const void *data, uint32_t len)
+static void output(void *arg, const struct crossing *c, const void *data)
 {
     struct rig *r = arg;
-    memcpy(r->output + r->noutput, data, len);
-    r->noutput += len;
+    memcpy(r->output + r->noutput, data, c->len);
+    r->noutput += c->len;
 }
 
 static void submit(struct rig *r, unsigned n)
@@ -191,7 +193,7 @@ static struct rig *create(bool fixed, struct feed *feed)
     struct rig *r = calloc(1, sizeof *r);
     struct crossings_host host = {position, wait_for_device, fault, settle, attention, r};
     struct link_config cfg = {.id = "test", .geometry = geometry, .latency_ns = 100};
-    struct replay_hooks hooks = {output, r};
+    struct replay_hooks hooks = {.output = output, .arg = r, .mirror = mirrored};
     int out_fd;
     r->room = true;
     r->feed = feed;
@@ -471,12 +473,30 @@ static void test_hostile_windows(void **state)
     }
 }
 
+/* Requests of which the recording has digests alone are told as well, once each. */
+static void test_mirror(void **state)
+{
+    struct rig *live = record(false), *some = replay(live, false);
+    mirrored = 1;
+    struct rig *all = replay(live, false);
+    mirrored = 2;
+    struct rig *other = replay(live, false);
+    mirrored = 0;
+    assert_true(all->noutput > some->noutput);
+    assert_int_equal(all->noutput, 2 * link_stats(all->link)->requests);
+    assert_int_equal(other->noutput, some->noutput);
+    destroy(some);
+    destroy(all);
+    destroy(other);
+    release(live);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_live_timing),           cmocka_unit_test(test_fixed_timing),
         cmocka_unit_test(test_differences_are_named), cmocka_unit_test(test_another_answer),
-        cmocka_unit_test(test_hostile_windows),
+        cmocka_unit_test(test_hostile_windows),       cmocka_unit_test(test_mirror),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -123,7 +123,7 @@ static void show_end(const struct invocation *in, const struct replay_result *r)
 static int replay(const struct invocation *in, struct trace *t, const struct replay_options *o,
                   struct failure *f)
 {
-    struct replay_observer observer = {show_hash, show_output, show_said, NULL};
+    struct replay_observer observer = {.hash = show_hash, .output = show_output, .said = show_said};
     struct replay_plan plan;
     struct replay_result r;
     int err = replay_plan(&plan, t, o, f);

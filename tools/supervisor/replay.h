@@ -16,6 +16,7 @@
 struct replay_options {
     const char *engine;
     const char *serial; /* id of the port whose output is shown, NULL for the first */
+    const char *mirror; /* id of a device of the trace whose requests the observer is told, or NULL */
     bool follow, realtime;
     uint64_t until; /* position at which it stops, 0 for the end */
     uint64_t hash_every, hash_at[REPLAY_MAX_HASHES];
@@ -67,7 +68,8 @@ struct replay_result {
 /* What the owner is told while it runs. */
 struct replay_observer {
     void (*hash)(void *ctx, const Cleave__StateHash *h);
-    void (*output)(void *ctx, const void *data, size_t len);     /* console bytes */
+    void (*output)(void *ctx, const void *data, size_t len);     /* console bytes; may be NULL */
+    void (*mirrored)(void *ctx, const Cleave__Output *o);        /* a request, or a part of it */
     void (*said)(void *ctx, const char *role, const char *text); /* lines on a process's stderr */
     void *ctx;
 };

@@ -104,11 +104,13 @@ static void greet(struct replay *r, struct process *p, const Cleave__Hello *h)
 static void take_output(const struct replay *r, const Cleave__Output *o)
 {
     const Cleave__LogHeader *h = r->plan->trace->header;
-    const char *wanted = r->plan->options->serial;
+    const char *wanted = r->plan->options->serial, *mirror = r->plan->options->mirror;
+    if (mirror && !strcmp(o->id, mirror))
+        r->observer->mirrored(r->observer->ctx, o);
     for (size_t i = 0; i < h->n_devices && !wanted; i++)
         if (!strcmp(h->devices[i]->kind, "serial"))
             wanted = h->devices[i]->id;
-    if (wanted && !strcmp(o->id, wanted))
+    if (wanted && !strcmp(o->id, wanted) && r->observer->output)
         r->observer->output(r->observer->ctx, o->data.data, o->data.len);
 }
 
