@@ -404,7 +404,7 @@ class Export(Case):
 
     def test_refused(self):
         self.make('t')
-        self.refused(2, 'which format?\nhint: give --format', 'export', 't')
+        self.refused(2, 'which format?\nhint: give --format, or an output whose name ends with .json, .pcap or .cast', 'export', 't')
         self.refused(2, "no serial port 'vda' in this trace", 'export', 't', 'x.cast', '--device', 'vda')
         self.refused(2, "is the trace itself", 'export', 't', 't', '--format', 'chrome')
         self.refused(1, 'cannot write none/x.json: No such file or directory', 'export', 't', 'none/x.json')
@@ -415,7 +415,7 @@ class Export(Case):
         self.make('t', '--clock', 'virtual')
         status, _, err = self.command('trace', 'export', 't', 'x.json')
         self.assertEqual(status, 0)
-        self.assertIn('times are counted in steps', err)
+        self.assertIn('times are too early', err)
 
 
 class Words(Case):

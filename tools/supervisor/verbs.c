@@ -114,10 +114,11 @@ static const struct option_row trace_image_options[] = {
 };
 
 static const struct option_row trace_export_options[] = {
-    {"format", OPTION_STRING, "FORMAT", COMPLETES_CHOICE, "chrome|asciicast",
-     "what to write (default: by the ending of OUTPUT: .json or .cast)"},
+    {"format", OPTION_STRING, "FORMAT", COMPLETES_CHOICE, "chrome|pcap|asciicast",
+     "what to write (default: by the ending of OUTPUT: .json, .pcap or .cast)"},
     {"device", OPTION_STRING, "ID", COMPLETES_NOTHING, NULL,
-     "the serial port whose output is written (default: the first)"},
+     "the network card or serial port that it is about (default: the first)"},
+    {"image", OPTION_LIST, "ID=FILE", COMPLETES_FILE, NULL, image_help},
     {0},
 };
 
@@ -202,6 +203,8 @@ const struct verb verbs[] = {
      "its submission to its completion, and an instant for everything else. Times are virtual; each event "
      "has "
      "its position as icount.\n\n"
+     "pcap: the traffic of a network card, for Wireshark. What the guest sent is kept as digests, and made "
+     "again by a replay.\n\n"
      "asciicast: the output of a serial port, for asciinema.\n\n"
      "Without OUTPUT the result goes to stdout.",
      trace_export_options, verb_trace_export, false},

@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define MAX_LIST 32
+
 struct format {
     const char *name, *ending;
     const char *kind; /* of the device it is about, or NULL */
@@ -17,6 +19,7 @@ struct format {
 
 static const struct format formats[] = {
     {"chrome", ".json", NULL, NULL},
+    {"pcap", ".pcap", "net", "network card"},
     {"asciicast", ".cast", "serial", "serial port"},
 };
 
@@ -38,7 +41,7 @@ static const struct format *choose_format(const struct invocation *in, struct fa
         }
     }
     failure_set(f, STATUS_USAGE, EINVAL, "trace export: which format?");
-    failure_hint(f, "give --format, or an output whose name ends with .json or .cast");
+    failure_hint(f, "give --format, or an output whose name ends with .json, .pcap or .cast");
     return NULL;
 }
 
@@ -97,7 +100,7 @@ static int close_output(FILE *out, const char *path, int err, struct failure *f)
                        strerror(errno));
 }
 
-static int export(const struct invocation *in, struct trace *t, struct failure *f)
+static int export(const struct invocation *in, struct trace *t, const char *const *images, struct failure *f)
 {
     const struct format *format = choose_format(in, f);
     const Cleave__LogDevice *d = NULL;
@@ -107,21 +110,28 @@ static int export(const struct invocation *in, struct trace *t, struct failure *
     if (!out)
         return err ? err : -EIO;
     if (trace_clock_virtual(t))
-        message_notice(
-            "%s: the clock was virtual, and its jumps over idle time are not in the trace: times are "
-            "counted in steps of 1 ns",
-            t->path);
-    err = strcmp(format->name, "chrome") == 0 ? export_chrome(t, out, f) : export_asciicast(t, d, out, f);
+        message_notice("%s: the clock was virtual, and not all of its jumps over idle time are in the trace: "
+                       "times are too early",
+                       t->path);
+    if (strcmp(format->name, "chrome") == 0)
+        err = export_chrome(t, out, f);
+    else if (strcmp(format->name, "pcap") == 0)
+        err = export_pcap(t, d, images, out, f);
+    else
+        err = export_asciicast(t, d, out, f);
     return close_output(out, path, err, f);
 }
 
 int verb_trace_export(const struct invocation *in, struct failure *f)
 {
     struct trace t;
-    int err = trace_open(&t, in->args[0], f);
+    const char *images[MAX_LIST];
+    int err = trace_option_list(in, "image", images, MAX_LIST, f);
+    if (!err)
+        err = trace_open(&t, in->args[0], f);
     if (err)
         return err;
-    err = export(in, &t, f);
+    err = export(in, &t, images, f);
     trace_close(&t);
     return err;
 }
