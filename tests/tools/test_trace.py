@@ -116,6 +116,7 @@ class Dump(Case):
             'record': 2, 'icount': 1000, 'pc': '0xffffffff800003e8', 'kind': 'request', 'seq': 2, 'direction': 'out',
             'device': 'serial0', 'queue': 0, 'request': 1001, 'arg': 0, 'len': 10, 'digest': records[1]['digest'],
             'form': 'inline', 'body': base64.b64encode(b'hello\r\nsm\xc3').decode()})
+        self.assertEqual((records[-1]['kind'], records[-1]['action']), ('exit', 'poweroff'))
         same = next(r for r in records if r['form' if 'form' in r else 'kind'] == 'same')
         self.assertEqual(base64.b64decode(same['body']), bytes(4096))
         self.assertNotIn('body', next(r for r in records if r.get('form') == 'digest'))

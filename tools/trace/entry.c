@@ -35,6 +35,8 @@ static void print_crossing(struct line *l, const struct trace *t, const struct j
     if (c->request)
         line_number(l, "request", c->request);
     line_number(l, "arg", c->arg);
+    if (trace_action(e))
+        line_text(l, "action", trace_action(e));
     line_number(l, "len", c->len);
     line_hex(l, "digest", "", c->digest, 16);
     print_form(l, t, e);

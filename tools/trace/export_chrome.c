@@ -121,13 +121,15 @@ static void instant(struct timeline *l, const struct journal_entry *e, uint64_t 
 {
     struct line a;
     bool hash = e->type == JOURNAL_STATE_HASH;
-    begin(l, "i", hash ? 1 : process_of(e->c.device), e->c.queue, trace_kind(e), ns);
+    const char *action = trace_action(e);
+    begin(l, "i", hash ? 1 : process_of(e->c.device), e->c.queue, action ? action : trace_kind(e), ns);
     fputs(",\"s\":\"t\"", l->out);
     arguments(l, e->c.icount, ns, &a);
     line_hex(&a, "pc", "0x", e->c.pc, 1);
     if (hash) {
         line_hex(&a, "hash", "", e->c.digest, 16);
     } else {
+        line_text(&a, "kind", trace_kind(e));
         line_number(&a, "seq", e->c.seq);
         line_number(&a, "arg", e->c.arg);
         line_number(&a, "bytes", e->c.len);

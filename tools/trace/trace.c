@@ -1,6 +1,8 @@
 /* Opening traces, and names for what is in them. Must not know verbs. */
 #include "tools/trace/trace.h"
 
+#include "ipc/control.h"
+
 #include "tools/trace/line.h"
 
 #include <endian.h>
@@ -109,6 +111,20 @@ const char *trace_kind(const struct journal_entry *e)
     if (e->type == JOURNAL_STATE_HASH)
         return kinds[TRACE_KIND_HASH];
     return e->c.kind && e->c.kind < TRACE_KINDS ? kinds[e->c.kind] : "?";
+}
+
+const char *trace_action(const struct journal_entry *e)
+{
+    static const char *const exits[] = {"poweroff", "fail", "stop", "stop-at", "fault"};
+    if (e->type != JOURNAL_CROSSING)
+        return NULL;
+    if (e->c.kind == CROSSING_EXIT)
+        return e->c.arg < sizeof(exits) / sizeof(exits[0]) ? exits[e->c.arg] : NULL;
+    if (e->c.kind != CROSSING_CONTROL || e->c.arg > UINT16_MAX)
+        return NULL;
+    const ProtobufCFieldDescriptor *field =
+        protobuf_c_message_descriptor_get_field(&cleave__control__descriptor, (unsigned)e->c.arg);
+    return field ? field->name : NULL;
 }
 
 const char *trace_kind_name(int kind)

@@ -36,6 +36,10 @@ const Cleave__LogDevice *trace_device_named(const struct trace *t, const char *i
 /* "completion", "request", …; "hash" for a state hash; "?" for an unknown kind. */
 const char *trace_kind(const struct journal_entry *e);
 
+/* What a control crossing did ("reset", "unlink", …), or a machine's exit why ("poweroff", …); NULL for other
+ * records and unknown values. */
+const char *trace_action(const struct journal_entry *e);
+
 const char *trace_kind_name(int kind); /* by number, below TRACE_KINDS */
 
 /* Number of the kind called `name`, TRACE_KIND_HASH for "hash", or -EINVAL. */
