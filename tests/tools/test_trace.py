@@ -108,6 +108,23 @@ class Info(Case):
         self.assertIn('torn at offset', self.good('info', 't'))
 
 
+class List(Case):
+    def test_list(self):
+        self.assertEqual(json.loads(self.good('list', '--json')), [])
+        directory = self.dir / 'state/cleave/traces'
+        directory.mkdir(parents=True)
+        self.make(directory / 'a.trace')
+        self.make(directory / 'b.trace', '--open')
+        (directory / 'notes').write_text('no trace')
+        listed = json.loads(self.good('list', '--json'))
+        self.assertEqual([(t['machine'], t['ended'], t['icount']) for t in listed],
+                         [('vm', 'poweroff', 5720), ('vm', 'open', 4720)])
+        self.assertEqual(listed[0]['trace'], str(directory / 'a.trace'))
+        out = self.good('list').splitlines()
+        self.assertEqual(len(out), 3)
+        self.assertRegex(out[1], r'^vm +2023-11-14 .* 5720  poweroff +/.*/a.trace$')
+
+
 class Dump(Case):
     def test_all(self):
         records = self.dump(self.make('t'), '--bodies')

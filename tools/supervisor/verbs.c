@@ -172,6 +172,8 @@ const struct verb verbs[] = {
      "pointer X Y [BUTTONS]: moves to X, Y (0 to 32767) and sets the buttons: 1 left, 2 right, 4 middle, "
      "added up.",
      device_options, verb_input, false},
+    {"trace list", "", 0, 0, COMPLETES_NOTHING, NULL, "list the recordings in the state directory",
+     "The newest first, with how and at which step each ended.", no_options, verb_trace_list, false},
     {"trace info", "TRACE", 1, 1, COMPLETES_FILE, NULL, "show what a trace is of and what is in it",
      "A trace is the recording of a run: everything that came into the machine. Shown are the machine, the "
      "files that a replay needs and whether they are here (in the content store or at their path), how and "

@@ -6,6 +6,7 @@
 
 #include <stdint.h>
 
+int verb_trace_list(const struct invocation *in, struct failure *f);
 int verb_trace_info(const struct invocation *in, struct failure *f);
 int verb_trace_dump(const struct invocation *in, struct failure *f);
 int verb_trace_verify(const struct invocation *in, struct failure *f);
