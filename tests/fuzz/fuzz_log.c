@@ -1,33 +1,11 @@
-/* Fuzz target: a hostile log. The first byte chooses: the rest is the file as it is; or it is a series of
- * blocks whose chain and checksums are made good, so that their contents are reached. Whatever is read must
- * be in order, and a writer must be able to continue behind it. */
+/* Fuzz target: a hostile log (log_blocks.h). Whatever is read must be in order, and a writer must be able to
+ * continue behind it. */
+#include "replay-broker/log.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/log_blocks.h"
 
-#include "replay-broker/block.h"
-
-#include <endian.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
-
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
-/* Offsets in a block's header: docs/LOG-FORMAT.md. */
-enum { AT_ENCODING = 14, AT_RAW = 64, AT_CHECK = 88 };
-
-struct input {
-    const uint8_t *p, *end;
-};
-
-static uint64_t take(struct input *in, unsigned bytes)
-{
-    uint64_t v = 0;
-    for (unsigned i = 0; i < bytes && in->p < in->end; i++)
-        v |= (uint64_t)*in->p++ << 8 * i;
-    return v;
-}
 
 static volatile uint8_t sink;
 
@@ -35,48 +13,6 @@ static void check(bool ok)
 {
     if (!ok)
         abort();
-}
-
-/* Claims that the payload is compressed. */
-static void claim_lz4(struct block *b, uint8_t *out, uint32_t raw)
-{
-    uint16_t encoding = htole16(BLOCK_LZ4);
-    raw = htole32(raw);
-    memcpy(out + AT_ENCODING, &encoding, sizeof(encoding));
-    memcpy(out + AT_RAW, &raw, sizeof(raw));
-    b->check = XXH3_64bits(out, AT_CHECK);
-    uint64_t le = htole64(b->check);
-    memcpy(out + AT_CHECK, &le, sizeof(le));
-}
-
-static void write_blocks(int fd, struct input *in)
-{
-    static uint8_t out[1 << 18];
-    struct block last = {0};
-    uint64_t end = 0;
-    while (in->p < in->end) {
-        unsigned type = (unsigned)take(in, 1);
-        struct block b = {.major = LOG_MAJOR,
-                          .minor = (uint16_t)(type >> 6),
-                          .type = end ? type & 7 : BLOCK_HEADER,
-                          .number = end ? last.number + 1 : 0,
-                          .previous = last.check,
-                          .first_record = end ? last.first_record + last.records : 1,
-                          .records = end ? (uint32_t)take(in, 1) : 0};
-        b.first_icount = last.last_icount + take(in, 1);
-        b.last_icount = b.first_icount + take(in, 1);
-        b.last_seq = last.last_seq + take(in, 1);
-        uint64_t len = take(in, 2), left = (uint64_t)(in->end - in->p);
-        b.raw = (uint32_t)(len < left ? len : left);
-        size_t size = block_seal(&b, in->p, out, type & 8 ? 3 : 0);
-        if (type & 0x20)
-            claim_lz4(&b, out, (uint32_t)take(in, 3));
-        in->p += b.raw < (uint64_t)(in->end - in->p) ? b.raw : (uint64_t)(in->end - in->p);
-        if (file_write(fd, end, out, size) < 0)
-            abort();
-        end += size;
-        last = b;
-    }
 }
 
 static void read_entry(const struct journal_entry *e)
@@ -141,15 +77,8 @@ static void continue_log(int fd)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct input in = {data, data + size};
-    uint64_t seek = take(&in, 1);
-    int fd = memfd_create("log", MFD_CLOEXEC);
-    if (fd < 0)
-        abort();
-    if (seek & 1)
-        write_blocks(fd, &in);
-    else if (file_write(fd, 0, in.p, (size_t)(in.end - in.p)) < 0)
-        abort();
+    uint64_t seek = size ? data[0] : 0;
+    int fd = log_blocks_file(data, size);
 
     struct log_reader *r;
     struct log_error error;

@@ -32,8 +32,9 @@ static bool is_whole(int fd, const Cleave__LogFile *file)
 {
     struct store_digest d;
     uint64_t size;
-    return store_digest(fd, &d, &size) == 0 && size == file->size &&
-           memcmp(d.bytes, file->digest.data, sizeof(d.bytes)) == 0;
+    off_t end = lseek(fd, 0, SEEK_END);
+    return end >= 0 && (uint64_t)end == file->size && store_digest(fd, &d, &size) == 0 &&
+           size == file->size && memcmp(d.bytes, file->digest.data, sizeof(d.bytes)) == 0;
 }
 
 static bool edge_is(int fd, uint64_t at, size_t len, uint64_t digest)

@@ -94,9 +94,9 @@ static json_t *json_files(struct trace *t)
         char digest[33] = "";
         for (size_t b = 0; b < file->digest.len && b < 16; b++)
             snprintf(digest + 2 * b, 3, "%02x", file->digest.data[b]);
-        json_array_append_new(list, json_pack("{s:i, s:o, s:o, s:I, s:s, s:s}", "id", (int)file->id, "role",
-                                              trace_json(file->role), "name", trace_json(file->name), "size",
-                                              (json_int_t)file->size, "digest", digest, "state",
+        json_array_append_new(list, json_pack("{s:I, s:o, s:o, s:I, s:s, s:s}", "id", (json_int_t)file->id,
+                                              "role", trace_json(file->role), "name", trace_json(file->name),
+                                              "size", (json_int_t)file->size, "digest", digest, "state",
                                               file_state_name(trace_file_state(t, file, NULL))));
     }
     return list;
