@@ -144,6 +144,7 @@ enum constant {
     CONST_SIGN32, /* of the lowest 32 bits, others 0 */
     CONST_ABS32,  /* its complement */
     CONST_BOX,    /* bits 32 to 63, upper half 0 */
+    CONST_TO_PA,  /* what turns a host address in RAM into a physical one */
     CONST_FFLAGS, /* four of them: fflags by the low 6 bits of MXCSR */
 };
 

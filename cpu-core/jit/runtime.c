@@ -175,6 +175,7 @@ static void emit_fixed(struct jit *j)
 
     for (unsigned i = 0; i < sizeof constants / sizeof *constants; i++)
         memcpy(j->blocks.constants[i], constants[i], sizeof constants[i]);
+    j->blocks.constants[CONST_TO_PA][0] = RAM_BASE - (uint64_t)(uintptr_t)j->ram->host;
     for (unsigned i = 0; i < 64; i++)
         ((uint8_t *)j->blocks.constants[CONST_FFLAGS])[i] = (uint8_t)fp_flags(i);
     emit_enter(&e);

@@ -7,36 +7,29 @@ static bool is_word(const struct insn *in)
     return isa_table[in->op].size == 4;
 }
 
-/* rcx = host address of the operand. */
-static struct stub *locate(struct tr *t, const struct insn *in, bool write)
+/* The operand in memory; uses rax and rcx. */
+static struct rm locate(struct tr *t, const struct insn *in, bool write, struct stub *s)
 {
-    struct emitter *e = &t->e;
-    struct stub *s = tr_stub(t, STUB_STEP);
-    unsigned base = tr_use(t, in->rs1, RAX);
-
-    emit_op_imm(e, OPC(0, 0, 0xf7), 0, rm_reg(base), 4, isa_table[in->op].size - 1); /* test */
-    stub_from(s, emit_jcc(e, CC_NE));
-    tr_check(t, in->rs1, 0, 0, write, RCX, s);
-    emit_alu(e, ALU_ADD, RCX, gx(t, in->rs1));
-    return s;
+    return tr_check_aligned(t, in->rs1, isa_table[in->op].size, write, s);
 }
 
-/* rdx = the reservation set of the host address in rcx. */
-static void reservation_set(struct tr *t)
+/* rdx = the reservation set of the operand. */
+static void reservation_set(struct tr *t, const struct insn *in, struct rm at)
 {
-    emit_const(&t->e, RDX, (int64_t)(RAM_BASE - (uint64_t)(uintptr_t)t->j->ram->host));
-    emit_alu(&t->e, ALU_ADD, RDX, rm_reg(RCX));
-    emit_alu_const(&t->e, ALU_AND, rm_reg(RDX), -8);
+    emit_lea(&t->e, RDX, at);
+    emit_alu(&t->e, ALU_ADD, RDX, rm_at(&t->j->blocks.constants[CONST_TO_PA][0]));
+    if (is_word(in))
+        emit_alu_const(&t->e, ALU_AND, rm_reg(RDX), -8);
 }
 
-static void load_old(struct tr *t, const struct insn *in)
+static void load_old(struct tr *t, const struct insn *in, unsigned reg, struct rm at)
 {
-    emit_op(&t->e, is_word(in) ? X_MOVSXD : X_MOV_LOAD | OPC_W, RAX, rm_mem(RCX, 0));
+    emit_op(&t->e, is_word(in) ? X_MOVSXD : X_MOV_LOAD | OPC_W, reg, at);
 }
 
-static void store_new(struct tr *t, const struct insn *in, unsigned reg)
+static void store_new(struct tr *t, const struct insn *in, unsigned reg, struct rm at)
 {
-    emit_op(&t->e, X_MOV_STORE | (is_word(in) ? 0 : OPC_W), reg, rm_mem(RCX, 0));
+    emit_op(&t->e, X_MOV_STORE | (is_word(in) ? 0 : OPC_W), reg, at);
 }
 
 static void set_valid(struct tr *t, unsigned value)
@@ -46,30 +39,33 @@ static void set_valid(struct tr *t, unsigned value)
 
 static void load_reserved(struct tr *t, const struct insn *in)
 {
-    struct stub *s = locate(t, in, false);
+    struct stub *s = tr_stub(t, STUB_STEP);
+    struct rm at = locate(t, in, false, s);
+    unsigned d = tr_dest(t, in->rd, RAX);
 
-    reservation_set(t);
+    reservation_set(t, in, at);
     emit_store(&t->e, rm_mem(REG_HART, HART(res_addr)), RDX);
     set_valid(t, 1);
-    load_old(t, in);
-    tr_set(t, in->rd, RAX);
+    load_old(t, in, d, at);
+    tr_set(t, in->rd, d);
     s->back = t->e.at;
 }
 
 static void store_conditional(struct tr *t, const struct insn *in)
 {
     struct emitter *e = &t->e;
-    struct stub *s = locate(t, in, true);
+    struct stub *s = tr_stub(t, STUB_STEP);
+    struct rm at = locate(t, in, true, s);
     uint8_t *invalid, *other;
 
-    reservation_set(t);
+    reservation_set(t, in, at);
     emit_const(e, RAX, 1);
     emit_op_imm(e, OPC(0, 0, 0x80), ALU_CMP, rm_mem(REG_HART, HART(res_valid)), 1, 0);
     set_valid(t, 0);
     invalid = emit_jcc8(e, CC_E);
     emit_alu(e, ALU_CMP, RDX, rm_mem(REG_HART, HART(res_addr)));
     other = emit_jcc8(e, CC_NE);
-    store_new(t, in, tr_use(t, in->rs2, RDX));
+    store_new(t, in, tr_use(t, in->rs2, RDX), at);
     emit_const(e, RAX, 0);
     emit_bind8(invalid, e->at);
     emit_bind8(other, e->at);
@@ -77,47 +73,81 @@ static void store_conditional(struct tr *t, const struct insn *in)
     s->back = e->at;
 }
 
-static void modify(struct tr *t, const struct insn *in)
+/* The operation as one on memory; false for those that the host has not. */
+static bool memory_op(unsigned op, enum alu_op *alu)
 {
-    struct emitter *e = &t->e;
-    struct stub *s = locate(t, in, true);
-    unsigned w = is_word(in) ? 0 : OPC_W;
-    enum x64_cond keep;
-
-    load_old(t, in);
-    emit_load(e, RDX, gx(t, in->rs2));
-    switch (in->op) {
+    switch (op) {
     case INSN_AMOADD_W:
     case INSN_AMOADD_D:
-        emit_alu(e, ALU_ADD, RDX, rm_reg(RAX));
-        break;
+        *alu = ALU_ADD;
+        return true;
     case INSN_AMOXOR_W:
     case INSN_AMOXOR_D:
-        emit_alu(e, ALU_XOR, RDX, rm_reg(RAX));
-        break;
+        *alu = ALU_XOR;
+        return true;
     case INSN_AMOAND_W:
     case INSN_AMOAND_D:
-        emit_alu(e, ALU_AND, RDX, rm_reg(RAX));
-        break;
+        *alu = ALU_AND;
+        return true;
     case INSN_AMOOR_W:
     case INSN_AMOOR_D:
-        emit_alu(e, ALU_OR, RDX, rm_reg(RAX));
-        break;
+        *alu = ALU_OR;
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* Leaves the old value in rax and the new one in rdx. */
+static void choose(struct tr *t, const struct insn *in, struct rm at)
+{
+    struct emitter *e = &t->e;
+    enum x64_cond keep;
+
+    load_old(t, in, RAX, at);
+    emit_load(e, RDX, gx(t, in->rs2));
+    switch (in->op) {
     case INSN_AMOSWAP_W:
     case INSN_AMOSWAP_D:
+        return;
+    case INSN_AMOMIN_W:
+    case INSN_AMOMIN_D:
+        keep = CC_L;
         break;
-    default: /* the old value stays where it is the smaller or larger one */
-        keep = in->op == INSN_AMOMIN_W || in->op == INSN_AMOMIN_D     ? CC_L
-               : in->op == INSN_AMOMAX_W || in->op == INSN_AMOMAX_D   ? CC_G
-               : in->op == INSN_AMOMINU_W || in->op == INSN_AMOMINU_D ? CC_B
-                                                                      : CC_A;
-        emit_op(e, OPC(0, 0, 0x3b) | w, RAX, rm_reg(RDX));
-        emit_op(e, X_CMOV(keep) | OPC_W, RDX, rm_reg(RAX));
+    case INSN_AMOMAX_W:
+    case INSN_AMOMAX_D:
+        keep = CC_G;
+        break;
+    case INSN_AMOMINU_W:
+    case INSN_AMOMINU_D:
+        keep = CC_B;
+        break;
+    default:
+        keep = CC_A;
         break;
     }
-    store_new(t, in, RDX);
-    tr_set(t, in->rd, RAX);
-    s->back = e->at;
+    emit_op(e, OPC(0, 0, 0x3b) | (is_word(in) ? 0 : OPC_W), RAX, rm_reg(RDX));
+    emit_op(e, X_CMOV(keep) | OPC_W, RDX, rm_reg(RAX));
+}
+
+static void modify(struct tr *t, const struct insn *in)
+{
+    struct stub *s = tr_stub(t, STUB_STEP);
+    struct rm at = locate(t, in, true, s);
+    enum alu_op alu;
+
+    if (!memory_op(in->op, &alu)) {
+        choose(t, in, at);
+        store_new(t, in, RDX, at);
+        tr_set(t, in->rd, RAX);
+    } else {
+        unsigned operand = tr_use(t, in->rs2, RDX);
+        if (in->rd)
+            load_old(t, in, RAX, at);
+        emit_op(&t->e, OPC(0, 0, alu << 3 | 1) | (is_word(in) ? 0 : OPC_W), operand, at);
+        tr_set(t, in->rd, RAX);
+    }
+    s->back = t->e.at;
 }
 
 bool tr_amo(struct tr *t, const struct insn *in)

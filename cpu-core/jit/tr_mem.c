@@ -74,9 +74,10 @@ static struct rm addend_at(bool write)
     return rm_sib(REG_BANK, RCX, 0, table + (int32_t)offsetof(struct tlb_slot, addend));
 }
 
-/* Jumps to the stub unless the bank has the page of the bytes low..high off `base`; rcx = offset of the slot.
- */
-static void check_tag(struct tr *t, unsigned base, int32_t low, int32_t high, bool write, struct stub *miss)
+/* Jumps to the stub unless the bank has the page of the bytes low..high off `base`, and none of the bits
+ * `align` is set in the address of the last; rcx = offset of the slot. */
+static void check_tag(struct tr *t, unsigned base, int32_t low, int32_t high, unsigned align, bool write,
+                      struct stub *miss)
 {
     struct emitter *e = &t->e;
     int32_t table = write ? offsetof(struct tlb_bank, w) : offsetof(struct tlb_bank, r);
@@ -93,20 +94,15 @@ static void check_tag(struct tr *t, unsigned base, int32_t low, int32_t high, bo
     }
     emit_vex_imm(e, V_RORX, RCX, 0, rm_reg(from), 1, PAGE_SHIFT - SLOT_SHIFT);
     emit_alu_const32(e, ALU_AND, rm_reg(RCX), (TLB_SLOTS - 1) << SLOT_SHIFT);
-    if (from != RAX || (high != low && pinned(t, base)))
+    if (from != RAX && !high)
+        emit_load(e, RAX, rm_reg(from));
+    else if (from != RAX || (high != low && pinned(t, base)))
         emit_lea(e, RAX, rm_mem(t->pin[base], high));
     else if (high != low)
         emit_alu_const(e, ALU_ADD, rm_reg(RAX), high - low);
-    emit_alu_const(e, ALU_AND, rm_reg(RAX), -(int32_t)PAGE_SIZE);
+    emit_alu_const(e, ALU_AND, rm_reg(RAX), -(int32_t)PAGE_SIZE | (int32_t)align);
     emit_alu(e, ALU_CMP, RAX, rm_sib(REG_BANK, RCX, 0, table + (int32_t)offsetof(struct tlb_slot, tag)));
     stub_from(miss, emit_jcc(e, CC_NE));
-}
-
-void tr_check(struct tr *t, unsigned base, int32_t low, int32_t high, bool write, unsigned dest,
-              struct stub *miss)
-{
-    check_tag(t, base, low, high, write, miss);
-    emit_load(&t->e, dest, addend_at(write));
 }
 
 /* The operand for displacement `imm` off `base`, `addend` being the result of a check. */
@@ -115,10 +111,19 @@ static struct rm operand(const struct tr *t, unsigned base, unsigned addend, int
     return pinned(t, base) ? rm_sib(t->pin[base], addend, 0, imm) : rm_mem(addend, imm);
 }
 
-static void finish_check(struct tr *t, unsigned base, unsigned addend)
+/* dest = what operand() takes, after a check. */
+static void take_addend(struct tr *t, unsigned base, bool write, unsigned dest)
 {
+    emit_load(&t->e, dest, addend_at(write));
     if (!pinned(t, base))
-        emit_alu(&t->e, ALU_ADD, addend, gx(t, base));
+        emit_alu(&t->e, ALU_ADD, dest, gx(t, base));
+}
+
+struct rm tr_check_aligned(struct tr *t, unsigned base, unsigned size, bool write, struct stub *miss)
+{
+    check_tag(t, base, 0, 0, size - 1, write, miss);
+    take_addend(t, base, write, RCX);
+    return operand(t, base, RCX, 0);
 }
 
 /* Opens a group, or adds a kind of access to the live one. */
@@ -130,8 +135,8 @@ static void open_group(struct tr *t, unsigned base, bool write, const struct spa
     miss->low = (int16_t)s->low;
     miss->high = (int16_t)s->high;
     miss->back = t->e.at;
-    tr_check(t, base, s->low, s->high, write, RDX, miss);
-    finish_check(t, base, RDX);
+    check_tag(t, base, s->low, s->high, 0, write, miss);
+    take_addend(t, base, write, RDX);
     if (t->group_base != base || s->low > other->high || s->high < other->low)
         *other = (struct span){0}; /* may be on another page */
     t->group_base = (uint8_t)base;
@@ -172,8 +177,8 @@ struct rm tr_access(struct tr *t, const struct insn *in, bool write, struct stub
     }
     t->j->stats.ungrouped++;
     *miss = tr_stub(t, write ? STUB_STORE : STUB_LOAD);
-    tr_check(t, in->rs1, low, high, write, RCX, *miss);
-    finish_check(t, in->rs1, RCX);
+    check_tag(t, in->rs1, low, high, 0, write, *miss);
+    take_addend(t, in->rs1, write, RCX);
     return operand(t, in->rs1, RCX, in->imm);
 }
 
@@ -211,7 +216,7 @@ static bool load_next(struct tr *t, const struct insn *in)
     last = blocks_word(&t->j->blocks);
     miss = tr_stub(t, STUB_LOAD);
     other = tr_stub(t, STUB_ADDEND);
-    check_tag(t, in->rs1, in->imm, in->imm + 7, false, miss);
+    check_tag(t, in->rs1, in->imm, in->imm + 7, 0, false, miss);
     emit_load(e, RAX, rm_at(last));
     emit_alu(e, ALU_CMP, RAX, addend_at(false));
     stub_from(other, emit_jcc(e, CC_NE));

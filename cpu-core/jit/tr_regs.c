@@ -15,7 +15,6 @@ static bool all_known(const struct tr *t)
         if (in->op >= ISA_BASE_COUNT)
             return false;
         switch (isa_table[in->op].cls) {
-        case ISA_CLASS_AMO:
         case ISA_CLASS_CSR:
         case ISA_CLASS_SYS:
         case ISA_CLASS_CBO:
@@ -63,6 +62,7 @@ static void count(const struct insn *in, struct use *u)
     case ISA_CLASS_ALU:
     case ISA_CLASS_MUL:
     case ISA_CLASS_DIV:
+    case ISA_CLASS_AMO:
         read(u, in->rs2);
         /* fallthrough */
     case ISA_CLASS_LOAD:

@@ -56,6 +56,17 @@ static bool skips_one(const struct insn *in, const uint8_t *page, unsigned offse
            skipped->rd != in->rs1 && skipped->rd != in->rs2;
 }
 
+/* Whether the branch tries again what a failed sc did. */
+static bool is_retry(const struct tr *t, const struct tr_insn *ti)
+{
+    const struct insn *sc;
+
+    if (ti == t->seq || ti->in.op != INSN_BNE || ti->in.rs2 != 0)
+        return false;
+    sc = &ti[-1].in;
+    return (sc->op == INSN_SC_W || sc->op == INSN_SC_D) && sc->rd == ti->in.rs1;
+}
+
 /* Whether the block goes on after a control transfer, and where. */
 static bool follow(struct tr *t, struct tr_insn *ti, int32_t *offset, unsigned *exits)
 {
@@ -64,7 +75,7 @@ static bool follow(struct tr *t, struct tr_insn *ti, int32_t *offset, unsigned *
 
     switch (isa_table[in->op].cls) {
     case ISA_CLASS_BRANCH:
-        if (in->imm < 0 || ++*exits > SIDE_EXITS)
+        if ((in->imm < 0 && !is_retry(t, ti)) || ++*exits > SIDE_EXITS)
             return false;
         ti->falls = true;
         *offset += in->len;

@@ -142,10 +142,9 @@ bool tr_jump(struct tr *t, const struct insn *in);
 /* tr_mem.c: the operand of a load or store after its check; *miss is its stub, NULL in a group. */
 struct rm tr_access(struct tr *t, const struct insn *in, bool write, struct stub **miss);
 
-/* dest = what turns guest addresses into host addresses, for the bytes low..high off `base`; jumps to the
- * stub on a miss. Uses rax and rcx. */
-void tr_check(struct tr *t, unsigned base, int32_t low, int32_t high, bool write, unsigned dest,
-              struct stub *miss);
+/* The operand for an aligned access of `size` bytes at `base`; jumps to the stub if it is not aligned or on a
+ * miss. Uses rax, and rcx for the operand. */
+struct rm tr_check_aligned(struct tr *t, unsigned base, unsigned size, bool write, struct stub *miss);
 
 /* Stubs of accesses, and what an instruction leaves of the live group. */
 void tr_mem_stub(struct tr *t, struct stub *s);
