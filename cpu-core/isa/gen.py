@@ -272,6 +272,8 @@ def write_tables(table, path):
               "    return (bits & 3) == 3 ? decode32(bits, out) : decode16(bits & 0xffff, out);", "}", ""]
     lines += ["const char *const isa_ext_names[ISA_EXT_COUNT] = {"]
     lines += [f'    [ISA_EXT_{e.upper()}] = "{e}",' for e in table.extensions()] + ["};", ""]
+    lines += ["const char *const isa_class_names[ISA_CLASS_COUNT] = {"]
+    lines += [f'    [ISA_CLASS_{c.upper()}] = "{c}",' for c in table.classes] + ["};", ""]
     lines += emit_field_table(table)
     lines += ["const struct isa_info isa_table[ISA_COUNT] = {", *(emit_info(i) for i in table.insns), "};"]
     write(path, lines)

@@ -77,6 +77,7 @@ struct isa_info {
 extern const struct isa_info isa_table[ISA_COUNT];
 extern const struct isa_field isa_fields[ISA_FIELD_COUNT];
 extern const char *const isa_ext_names[ISA_EXT_COUNT];
+extern const char *const isa_class_names[ISA_CLASS_COUNT];
 
 static inline const char *isa_name(unsigned op)
 {

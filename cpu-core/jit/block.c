@@ -108,7 +108,7 @@ struct block *blocks_find(const struct blocks *t, const struct block_key *key)
     return b;
 }
 
-static void disconnect(struct link *l)
+static void disconnect(struct blocks *t, struct link *l)
 {
     if (!l->to)
         return;
@@ -117,11 +117,13 @@ static void disconnect(struct link *l)
         l->next->prev = l->prev;
     l->to = NULL;
     l->code = l->stub;
+    t->counts.unlinks++;
 }
 
-void blocks_connect(struct link *l, struct block *to)
+void blocks_connect(struct blocks *t, struct link *l, struct block *to)
 {
-    disconnect(l);
+    disconnect(t, l);
+    t->counts.links++;
     l->to = to;
     l->code = to->code;
     l->next = to->incoming;
@@ -140,12 +142,13 @@ static void drop(struct blocks *t, struct block *b)
         p = &(*p)->next_hash;
     *p = b->next_hash;
     while (b->incoming)
-        disconnect(b->incoming);
+        disconnect(t, b->incoming);
     for (unsigned i = 0; i < b->nlinks; i++)
-        disconnect(&b->links[i]);
+        disconnect(t, &b->links[i]);
     b->code = t->stale;
     b->live = false;
     t->live--;
+    t->counts.dropped++;
 }
 
 /* Drops those blocks of a page that are in the mask of granules, or in the region. */
@@ -178,8 +181,10 @@ void blocks_invalidate(struct blocks *t, uint64_t pa, uint64_t len)
              last = (unsigned)((offset + len - 1) >> GRANULE_SHIFT);
     uint64_t mask = (~0ull >> (63 - last)) & (~0ull << first);
 
-    if (len && t->page_granules[page] & mask)
-        drop_from_page(t, page, mask, NULL);
+    if (!len || !(t->page_granules[page] & mask))
+        return;
+    t->counts.invalidations++;
+    drop_from_page(t, page, mask, NULL);
 }
 
 static void empty_region(struct blocks *t, unsigned i)
@@ -218,7 +223,7 @@ struct region *blocks_region(struct blocks *t)
         t->current = (t->current + 1) % REGIONS;
         if (t->regions[t->current].nblocks) {
             empty_region(t, t->current);
-            t->evictions++;
+            t->counts.evictions++;
         }
     }
     return &t->regions[t->current];
@@ -261,4 +266,23 @@ struct block *blocks_add(struct blocks *t, const struct block *block)
         mmu_hold_code(t->mmu, block->key.pa, PAGE_CODE);
     t->page_granules[page] |= b->granules;
     return b;
+}
+
+uint64_t blocks_code_used(const struct blocks *t)
+{
+    uint64_t used = 0;
+
+    for (unsigned i = 0; i < REGIONS; i++) {
+        const uint8_t *begin = t->code.write + (size_t)i * REGION_BYTES;
+        used += (uint64_t)(t->regions[i].hot - begin) +
+                (uint64_t)(t->regions[i].cold - (begin + REGION_BYTES / 2));
+    }
+    return used;
+}
+
+uint64_t blocks_tables_limit(const struct blocks *t)
+{
+    return t->code.data_size + HASH_HEADS * sizeof *t->by_key +
+           (uint64_t)REGIONS * REGION_BLOCKS * sizeof(struct block) +
+           pages_of(t) * (sizeof *t->by_page + sizeof *t->page_granules);
 }

@@ -82,7 +82,10 @@ struct blocks {
     const uint8_t *stale;    /* `code` of dropped blocks: goes on at the address in rax */
     uint64_t drops;          /* changes whenever a block is dropped */
     uint64_t reuses;         /* changes whenever dropped blocks cease to exist: what points to one is stale */
-    uint64_t evictions, live;
+    uint64_t live;
+    struct {
+        uint64_t evictions, invalidations, dropped, links, unlinks;
+    } counts;
 };
 
 int blocks_create(struct blocks *t, struct mmu *mmu);
@@ -104,9 +107,14 @@ uint64_t *blocks_word(struct blocks *t);
  * copied. */
 struct block *blocks_add(struct blocks *t, const struct block *block);
 
-void blocks_connect(struct link *link, struct block *to);
+void blocks_connect(struct blocks *t, struct link *link, struct block *to);
 
 /* Drops the blocks that bytes [pa, pa + len) of one page are part of. Their code stays as it is until the
  * region is reused. */
 void blocks_invalidate(struct blocks *t, uint64_t pa, uint64_t len);
 void blocks_flush(struct blocks *t);
+
+/* Bytes of code, of dropped blocks too as long as their region is not reused; and the most that the tables
+ * take. */
+uint64_t blocks_code_used(const struct blocks *t);
+uint64_t blocks_tables_limit(const struct blocks *t);

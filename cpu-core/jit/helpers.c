@@ -22,14 +22,21 @@ static struct helper_result leave(struct hart *h)
     struct jit *j = jit_of(h);
     const struct jump_slot *slots, *s;
 
-    if (h->left <= 0 || h->irq_ready || h->yield || h->wait != HART_RUNS)
+    if (h->left <= 0 || h->irq_ready || h->yield || h->wait != HART_RUNS) {
+        ++*(h->left <= 0   ? &j->stats.left_budget
+            : h->irq_ready ? &j->stats.left_interrupt
+                           : &j->stats.left_yield);
         return (struct helper_result){0, -1};
+    }
     h->code_dirty = false;
     jit_sync_context(j, h);
     slots = h->jumps;
     s = &slots[(h->pc >> 1) & (JUMP_SLOTS - 1)];
-    if (s->tag != (h->pc ^ h->jump_salt) || !s->block->live)
+    if (s->tag != (h->pc ^ h->jump_salt) || !s->block->live) {
+        j->stats.left_lookup++;
         return (struct helper_result){0, -1};
+    }
+    j->stats.chained++;
     h->code_page = h->pc & PAGE_MASK;
     return (struct helper_result){(uint64_t)(uintptr_t)s->block->code, -1};
 }
@@ -39,6 +46,12 @@ static struct helper_result trap(struct hart *h)
     hart_trap(h);
     h->left--;
     return leave(h);
+}
+
+static struct helper_result fault(struct hart *h)
+{
+    jit_of(h)->stats.faults++;
+    return trap(h);
 }
 
 /* The instruction retired: the block goes on unless something that it does not look at changed. */
@@ -76,7 +89,7 @@ struct helper_result helper_load(struct hart *h, uint64_t va, uint32_t packed, i
     exact(h, &s, left);
     jit_of(h)->stats.slow_loads++;
     if (mmu_load(h, va, s.size, &v) < 0)
-        return trap(h);
+        return fault(h);
     v = s.fp ? box(&s, v) : extend(&s, v);
     if (undisturbed(h, left + s.refund))
         return (struct helper_result){v, left};
@@ -96,7 +109,7 @@ struct helper_result helper_store(struct hart *h, uint64_t va, uint32_t packed, 
     exact(h, &s, left);
     jit_of(h)->stats.slow_stores++;
     if (mmu_store(h, va, s.size, s.fp ? h->f[s.reg] : h->x[s.reg]) < 0)
-        return trap(h);
+        return fault(h);
     if (undisturbed(h, left + s.refund))
         return (struct helper_result){0, left};
     return retire_and_leave(h, &s);
@@ -117,7 +130,7 @@ struct helper_result helper_group(struct hart *h, uint64_t va, uint32_t packed, 
     jit_of(h)->stats.group_misses++;
     if (((va ^ (va + len - 1)) & PAGE_MASK) == 0) {
         if (mmu_translate(h, first, s.size, write ? MMU_WRITE : MMU_READ, &t) < 0)
-            return trap(h);
+            return fault(h);
         if (!undisturbed(h, left + s.refund))
             return leave(h);
         if (write ? mmu_hit_write(h, va, len) : mmu_hit_read(h, va, len))
@@ -127,7 +140,7 @@ struct helper_result helper_group(struct hart *h, uint64_t va, uint32_t packed, 
     return (struct helper_result){0, left};
 }
 
-struct helper_result helper_step(struct hart *h, uint64_t unused, uint32_t packed, int64_t left)
+struct helper_result helper_step(struct hart *h, uint64_t class, uint32_t packed, int64_t left)
 {
     struct site s = site_unpack(packed);
     struct jit *j = jit_of(h);
@@ -136,7 +149,7 @@ struct helper_result helper_step(struct hart *h, uint64_t unused, uint32_t packe
 
     exact(h, &s, left);
     next = h->pc + s.len;
-    j->stats.steps++;
+    j->stats.steps[class]++;
     fp_leave(h);
     interp_run_steps(j->interp, h, 1);
     fp_enter(h);
@@ -162,13 +175,14 @@ struct helper_result helper_csr(struct hart *h, uint64_t bits, uint32_t packed, 
     int rc;
 
     exact(h, &s, left);
+    jit_of(h)->stats.csrs++;
     if (is_fp)
         fp_leave(h);
     rc = hart_csr(h, (uint32_t)bits, csr, op, operand, op != 1 || rd, op == 1 || rs1, &old);
     if (is_fp)
         fp_enter(h);
     if (rc < 0)
-        return trap(h);
+        return fault(h);
     if (rd)
         h->x[rd] = old;
     if (same_context(h, priv) && undisturbed(h, left + s.refund))
@@ -181,14 +195,16 @@ struct helper_result helper_ecall(struct hart *h, uint64_t bits, uint32_t packed
     struct site s = site_unpack(packed);
 
     exact(h, &s, left);
+    jit_of(h)->stats.ecalls++;
     hart_raise(h, EXC_ECALL_U + h->priv, 0);
     return trap(h);
 }
 
 static struct helper_result trap_return(struct hart *h, int rc)
 {
+    jit_of(h)->stats.xrets++;
     if (rc < 0)
-        return trap(h);
+        return fault(h);
     h->left--;
     return leave(h);
 }
@@ -218,18 +234,19 @@ struct helper_result helper_cbo_zero(struct hart *h, uint64_t bits, uint32_t pac
     struct mmu_target t;
 
     exact(h, &s, left);
+    jit_of(h)->stats.cbo_zeros++;
     if (hart_cbo_check(h, (uint32_t)bits, 4) < 0)
-        return trap(h);
+        return fault(h);
     host = mmu_hit_write(h, va, sizeof zeros);
     if (host) {
         memset(host, 0, sizeof zeros);
         return (struct helper_result){0, left};
     }
     if (mmu_translate(h, va, sizeof zeros, MMU_WRITE, &t) < 0)
-        return trap(h);
+        return fault(h);
     if (!t.host) {
         hart_raise(h, EXC_STORE_ACCESS, va);
-        return trap(h);
+        return fault(h);
     }
     mmu_phys_store(h->mmu, h, t.pa, zeros, sizeof zeros);
     return undisturbed(h, left + s.refund) ? (struct helper_result){0, left} : retire_and_leave(h, &s);

@@ -6,6 +6,7 @@
 #include "cpu-core/isa/isa.h"
 #include "cpu-core/jit/block.h"
 #include "cpu-core/jit/emit_x64.h"
+#include "cpu-core/jit/stats.h"
 #include "cpu-core/mmu/mmu.h"
 
 #include <stdbool.h>
@@ -26,37 +27,9 @@ struct jump_cache {
     unsigned gen;               /* part of the salt: changes when they cease to be */
 };
 
-/* How translated code returns to the engine. */
-enum exit_reason {
-    EXIT_LOOKUP, /* go on at h->pc */
-    EXIT_LINK,   /* go on at h->pc; `data` is the link to connect */
-    EXIT_BUDGET, /* go on at h->pc: fewer steps are left than the block has */
-    EXIT_FP,     /* the block at h->pc may make mstatus.FS dirty, which it is not: interpret it */
-    EXIT_STEP,   /* the instruction at h->pc crosses the page and is not what it was: interpret it */
-    EXIT_LEFT,   /* a helper ended the block after an instruction or trap */
-    EXIT_REASONS
-};
-
 struct jit_exit {
     uint64_t reason;
     struct link *link;
-};
-
-#define JIT_COUNTERS(X)                                                                                      \
-    X(blocks)                                                                                                \
-    X(insns)                                                                                                 \
-    X(translate_ns)                                                                                          \
-    X(entries)                                                                                               \
-    X(cold_steps)                                                                                            \
-    X(lookups)                                                                                               \
-    X(links)                                                                                                 \
-    X(budget_exits)                                                                                          \
-    X(slow_loads) X(slow_stores) X(group_misses) X(group_splits) X(steps) X(groups) X(grouped) X(ungrouped)
-
-struct jit_stats {
-#define X(name) uint64_t name;
-    JIT_COUNTERS(X)
-#undef X
 };
 
 #define HEAT_SLOTS 65536u
@@ -126,7 +99,7 @@ struct helper_result {
 struct helper_result helper_load(struct hart *h, uint64_t va, uint32_t site, int64_t left);
 struct helper_result helper_store(struct hart *h, uint64_t va, uint32_t site, int64_t left);
 struct helper_result helper_group(struct hart *h, uint64_t va, uint32_t site, int64_t left, uint32_t range);
-struct helper_result helper_step(struct hart *h, uint64_t unused, uint32_t site, int64_t left);
+struct helper_result helper_step(struct hart *h, uint64_t class, uint32_t site, int64_t left);
 
 struct helper_result helper_csr(struct hart *h, uint64_t bits, uint32_t site, int64_t left);
 struct helper_result helper_ecall(struct hart *h, uint64_t bits, uint32_t site, int64_t left);

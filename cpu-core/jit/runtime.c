@@ -274,15 +274,17 @@ static void remember_jump(struct hart *h, const struct block *b)
 
 /* Runs. */
 
-/* Interprets the basic block at h->pc, or `steps` instructions if that is not 0. */
-static void interpret(struct jit *j, struct hart *h, const uint8_t *page, uint64_t steps)
+/* Interprets the basic block at h->pc, or `steps` instructions if that is not 0. Counts the steps. */
+static void interpret(struct jit *j, struct hart *h, const uint8_t *page, uint64_t steps, uint64_t *counter)
 {
+    uint64_t begin = hart_icount(h);
+
     if (!steps)
         steps = page ? translate_scan(page, (unsigned)(h->pc & ~PAGE_MASK)) : 1;
-    j->stats.cold_steps += steps;
     fp_leave(h);
     interp_run_steps(j->interp, h, steps);
     fp_enter(h);
+    *counter += hart_icount(h) - begin;
 }
 
 /* The instruction at h->pc crosses the page and changed: its block goes. */
@@ -291,9 +293,10 @@ static void step_changed(struct jit *j, struct hart *h)
     int err;
     const uint8_t *page = fetch_page(j, h, &err);
 
+    j->stats.changed_crossings++;
     if (page)
         blocks_invalidate(&j->blocks, pa_of(j, page, h->pc), 2);
-    interpret(j, h, NULL, 1);
+    interpret(j, h, NULL, 1, &j->stats.steps[ISA_CLASS_COUNT]);
 }
 
 /* One round: until translated code needs the engine. */
@@ -308,6 +311,7 @@ static void round_trip(struct jit *j, struct hart *h, struct link **link)
     if (err) {
         hart_trap(h);
         h->left--;
+        j->stats.faults++;
         *link = NULL;
         return;
     }
@@ -317,13 +321,13 @@ static void round_trip(struct jit *j, struct hart *h, struct link **link)
         *link = NULL; /* its block may be gone */
     if (!b) {
         *link = NULL;
-        interpret(j, h, page, 0);
+        j->stats.cold_runs++;
+        interpret(j, h, page, 0, &j->stats.cold_steps);
         return;
     }
     jit_sync_context(j, h);
     if (*link && !b->key.second) {
-        blocks_connect(*link, b);
-        j->stats.links++;
+        blocks_connect(&j->blocks, *link, b);
     } else {
         remember_jump(h, b);
         j->stats.lookups++;
@@ -332,14 +336,15 @@ static void round_trip(struct jit *j, struct hart *h, struct link **link)
     j->stats.entries++;
     x = j->enter(h, b->code);
     *link = x.reason == EXIT_LINK ? x.link : NULL;
-    if (x.reason == EXIT_BUDGET)
-        j->stats.budget_exits++;
+    j->stats.exits[x.reason]++;
     if (h->left <= 0)
         return;
-    if (x.reason == EXIT_BUDGET)
-        interpret(j, h, NULL, (uint64_t)h->left);
+    if (x.reason == EXIT_LOOKUP && (h->pc & PAGE_MASK) != h->code_page)
+        j->stats.other_page++;
+    else if (x.reason == EXIT_BUDGET)
+        interpret(j, h, NULL, (uint64_t)h->left, &j->stats.tail_steps);
     else if (x.reason == EXIT_FP)
-        interpret(j, h, fetch_page(j, h, &err), 0);
+        interpret(j, h, fetch_page(j, h, &err), 0, &j->stats.fp_steps);
     else if (x.reason == EXIT_STEP)
         step_changed(j, h);
 }
@@ -445,6 +450,7 @@ static void jit_flush(void *engine)
     struct jit *j = engine;
 
     interp_engine.flush(j->interp);
+    j->stats.flushes++;
     if (!j->off)
         blocks_flush(&j->blocks);
 }

@@ -255,11 +255,17 @@ void tr_goto(struct tr *t, struct emitter *e, int32_t target)
     }
 }
 
+static unsigned class_of(const struct insn *in)
+{
+    return in->op < ISA_BASE_COUNT ? isa_table[in->op].cls : ISA_CLASS_COUNT;
+}
+
 void tr_step(struct tr *t)
 {
     struct site s = tr_site(t, t->i);
 
     regs_give_back(t, &t->e);
+    emit_const(&t->e, RAX, class_of(&t->seq[t->i].in));
     emit_const(&t->e, RCX, site_pack(&s));
     emit_call_run(&t->e, t->j->step);
     regs_take(t, &t->e);
@@ -318,6 +324,7 @@ static void step_stub(struct tr *t, const struct stub *s)
     struct site site = tr_site(t, s->insn);
 
     regs_give_back(t, &t->cold);
+    emit_const(&t->cold, RAX, class_of(&t->seq[s->insn].in));
     emit_const(&t->cold, RCX, site_pack(&site));
     emit_call_run(&t->cold, t->j->step);
     if (s->kind == STUB_STEP) {
@@ -370,7 +377,7 @@ static void emit_end(struct tr *t)
         tr_goto(t, &t->e, t->end);
     } else {
         const struct tr_insn *last = &t->seq[t->n - 1];
-        unsigned cls = last->in.op < ISA_BASE_COUNT ? isa_table[last->in.op].cls : ISA_CLASS_SYS;
+        unsigned cls = class_of(&last->in);
         if (cls == ISA_CLASS_BRANCH || cls == ISA_CLASS_JUMP)
             return;
         regs_give_back(t, &t->e);
@@ -457,6 +464,19 @@ static uint64_t now_ns(void)
     return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
+static void count_block(const struct tr *t)
+{
+    struct jit_stats *s = &t->j->stats;
+
+    s->blocks++;
+    s->blocks_single += t->key.single;
+    s->blocks_fp += t->key.fp != FP_MODE_OFF && uses_fp(t);
+    s->blocks_crossing += t->second != NULL;
+    s->insns += t->n;
+    s->code_bytes += t->block.code_len;
+    s->stub_bytes += t->block.cold_len;
+}
+
 struct block *translate(struct jit *j, const struct block_key *key, const uint8_t *page,
                         const uint8_t *second)
 {
@@ -483,8 +503,7 @@ struct block *translate(struct jit *j, const struct block_key *key, const uint8_
     t->block.cold_len = (uint32_t)(t->cold.at - r->cold);
     r->hot = t->e.at;
     r->cold = t->cold.at;
-    j->stats.blocks++;
-    j->stats.insns += t->n;
+    count_block(t);
     j->stats.translate_ns += now_ns() - begin;
     return blocks_add(&j->blocks, &t->block);
 }

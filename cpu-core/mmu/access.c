@@ -99,7 +99,7 @@ void store_untracked(struct mmu *m, struct hart *h, uint64_t pa, const void *byt
         hart_reservation_lost(m->harts, m->nharts, h, pa, len);
     if (!code)
         return;
-    m->stats.code_stores++;
+    ++*(h ? &m->stats.code_stores : &m->stats.code_dma);
     m->engine->invalidate(m->engine_data, pa, len);
     if (h)
         h->code_dirty = true;
@@ -180,11 +180,12 @@ int mmu_load(struct hart *h, uint64_t va, unsigned size, uint64_t *value)
     int err = translate(h, va, MMU_READ, &t);
     if (err)
         return err;
-    if (t.host)
+    if (t.host) {
         *value = read_bytes(t.host, size);
-    else if (bus_read(h->mmu->bus, t.pa, size, value))
-        return hart_raise(h, EXC_LOAD_ACCESS, va);
-    return 0;
+        return 0;
+    }
+    h->mmu->stats.mmio_loads++;
+    return bus_read(h->mmu->bus, t.pa, size, value) ? hart_raise(h, EXC_LOAD_ACCESS, va) : 0;
 }
 
 /* A store may change the PTEs of its own translation: the tracked path sees the bytes before they are
@@ -215,11 +216,12 @@ int mmu_store(struct hart *h, uint64_t va, unsigned size, uint64_t value)
     int err = translate(h, va, MMU_WRITE, &t);
     if (err)
         return err;
-    if (t.host)
+    if (t.host) {
         mmu_phys_store(h->mmu, h, t.pa, &value, size);
-    else if (bus_write(h->mmu->bus, t.pa, size, value))
-        return hart_raise(h, EXC_STORE_ACCESS, va);
-    return 0;
+        return 0;
+    }
+    h->mmu->stats.mmio_stores++;
+    return bus_write(h->mmu->bus, t.pa, size, value) ? hart_raise(h, EXC_STORE_ACCESS, va) : 0;
 }
 
 int mmu_dma_read(struct mmu *m, uint64_t pa, void *dst, uint64_t len)

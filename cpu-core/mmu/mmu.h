@@ -58,7 +58,8 @@ struct mmu_target {
     uint8_t *host; /* NULL when pa is not RAM */
 };
 
-/* Counters of the mmu; one line each gives the field and its name in `stats`. */
+/* Counters of the mmu; one line each gives the field and its name in `stats`. code_stores and code_dma are
+ * changes of bytes in pages that an engine holds, by harts and by others. */
 /* clang-format off */
 #define MMU_COUNTERS(X) \
     X(walks) \
@@ -71,7 +72,10 @@ struct mmu_target {
     X(bank_flushes) \
     X(large_fills) \
     X(write_revokes) \
-    X(code_stores)
+    X(code_stores) \
+    X(code_dma) \
+    X(mmio_loads) \
+    X(mmio_stores)
 /* clang-format on */
 
 struct mmu_stats {

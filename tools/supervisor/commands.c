@@ -137,7 +137,7 @@ static void print_counters(const char *prefix, json_t *o)
             print_counters(name, v);
         }
     } else {
-        char *value = json_dumps(o, JSON_ENCODE_ANY);
+        char *value = json_dumps(o, JSON_ENCODE_ANY | JSON_REAL_PRECISION(6));
         printf("%-40s %s\n", prefix, value ? value : "");
         free(value);
     }
