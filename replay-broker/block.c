@@ -112,8 +112,10 @@ static struct block block_from_wire(const struct wire *w)
 static const char *header_fault(const struct wire *w, const struct block *b, bool first, int *err)
 {
     *err = -EBADMSG;
-    if (memcmp(w->magic, magic, sizeof(magic)) != 0)
+    if (memcmp(w->magic, magic, sizeof(magic)) != 0) {
+        *err = first ? -EMEDIUMTYPE : -EBADMSG;
         return first ? "not a cleave log" : "not the beginning of a block";
+    }
     if (b->major != LOG_MAJOR) {
         *err = -EPROTONOSUPPORT;
         return b->major > LOG_MAJOR ? "a newer format than this cleave reads"

@@ -51,8 +51,9 @@ struct places {
     uint64_t end; /* of the last one */
 };
 
-/* Looks at the next block. 1; 0 at the end of the file; -ENODATA if the file ends inside the block; -EBADMSG,
- * -EPROTONOSUPPORT, -ENOMEM or the file's error. e is filled in for errors. */
+/* Looks at the next block. 1; 0 at the end of the file; -ENODATA if the file ends inside the block;
+ * -EMEDIUMTYPE if it does not begin like a log; -EBADMSG, -EPROTONOSUPPORT, -ENOMEM or the file's error. e is
+ * filled in for errors. */
 int places_extend(struct places *p, struct log_error *e);
 void places_free(struct places *p);
 

@@ -95,8 +95,8 @@ enum log_ending {
     LOG_ENDED, /* by an end block */
 };
 
-/* Opens a log. -ENODATA if it ends inside its header, -EPROTONOSUPPORT for a format of another major version,
- * -EBADMSG, -ENOMEM or the file's error; *error says where. */
+/* Opens a log. -EMEDIUMTYPE if the file is none, -ENODATA if it ends inside its header, -EPROTONOSUPPORT for
+ * a format of another major version, -EBADMSG, -ENOMEM or the file's error; *error says where. */
 int log_reader_open(struct log_reader **r, int fd, struct log_error *error);
 void log_reader_close(struct log_reader *r);
 

@@ -401,10 +401,10 @@ static void test_not_a_log(void **state)
     int fd = rig_file();
     assert_int_equal(log_reader_open(&r, fd, &error), -ENODATA);
     assert_int_equal(ftruncate(fd, 1 << 20), 0);
-    assert_int_equal(log_reader_open(&r, fd, &error), -EBADMSG);
+    assert_int_equal(log_reader_open(&r, fd, &error), -EMEDIUMTYPE);
     assert_string_equal(log_error_text(&error, text, sizeof(text)), "block 0 at offset 0: not a cleave log");
     struct log_writer *w;
-    assert_int_equal(log_writer_reopen(&w, fd, &(struct log_options){0}, &error), -EBADMSG);
+    assert_int_equal(log_writer_reopen(&w, fd, &(struct log_options){0}, &error), -EMEDIUMTYPE);
     assert_int_equal(rig_size(fd), 1 << 20);
     close(fd);
     assert_int_equal(log_reader_open(&r, -1, &error), -EBADF);

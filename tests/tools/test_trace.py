@@ -212,7 +212,7 @@ class Verify(Case):
             self.path('cut', whole[:size])
             with self.subTest(size):
                 if size < header:
-                    self.refused(1, 'the file is empty' if size == 0 else 'the file ends inside its header', 'verify', 'cut')
+                    self.refused(1, 'the file is empty' if size == 0 else 'the file ends inside a block', 'verify', 'cut')
                     continue
                 verdict = json.loads(self.good('verify', '--json', 'cut'))
                 self.assertIn(verdict['ending'], ('open', 'torn'))

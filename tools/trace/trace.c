@@ -24,20 +24,21 @@ static const char *const kinds[TRACE_KINDS] = {
 int trace_fail(const char *path, const struct log_error *e, struct failure *f)
 {
     char place[200];
-    if (e->err == -EBADMSG && e->block == 0 && strcmp(e->why, "not a cleave log") == 0)
-        return failure_set(f, STATUS_FAILED, EBADMSG, "%s: not a trace", path);
-    if (e->err == -EPROTONOSUPPORT)
+    log_error_text(e, place, sizeof(place));
+    switch (e->err) {
+    case -EMEDIUMTYPE:
+        return failure_set(f, STATUS_FAILED, EMEDIUMTYPE, "%s: not a trace", path);
+    case -EPROTONOSUPPORT:
         return failure_set(f, STATUS_FAILED, EPROTONOSUPPORT, "%s: %s", path, e->why);
-    if (e->err == -ENODATA && e->block == 0)
-        return failure_set(f, STATUS_FAILED, ENODATA, "%s: %s", path,
-                           e->offset || strcmp(e->why, "the file is empty")
-                               ? "the file ends inside its header"
-                               : "the file is empty");
-    if (e->err != -EBADMSG && e->err != -ENOTSUP && e->err != -ENODATA)
-        return failure_set(f, STATUS_FAILED, -e->err, "%s: %s: %s", path,
-                           log_error_text(e, place, sizeof(place)), strerror(-e->err));
-    return failure_set(f, STATUS_FAILED, -e->err, "%s: damaged: %s", path,
-                       log_error_text(e, place, sizeof(place)));
+    case -ENODATA:
+    case -EBADMSG:
+    case -ENOTSUP:
+        if (e->err == -ENODATA && e->block == 0)
+            return failure_set(f, STATUS_FAILED, ENODATA, "%s: %s", path, e->why);
+        return failure_set(f, STATUS_FAILED, -e->err, "%s: damaged: %s", path, place);
+    default:
+        return failure_set(f, STATUS_FAILED, -e->err, "%s: %s: %s", path, place, strerror(-e->err));
+    }
 }
 
 static int open_file(const char *path, struct failure *f)
