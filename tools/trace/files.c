@@ -33,7 +33,7 @@ static bool is_whole(int fd, const Cleave__LogFile *file)
     struct store_digest d;
     uint64_t size;
     off_t end = lseek(fd, 0, SEEK_END);
-    return end >= 0 && (uint64_t)end == file->size && store_digest(fd, &d, &size) == 0 &&
+    return has_digest(file) && end >= 0 && (uint64_t)end == file->size && store_digest(fd, &d, &size) == 0 &&
            size == file->size && memcmp(d.bytes, file->digest.data, sizeof(d.bytes)) == 0;
 }
 
