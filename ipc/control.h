@@ -5,7 +5,7 @@
 #include "ipc/control.pb-c.h"
 
 #define CONTROL_MAJOR     1
-#define CONTROL_MINOR     0
+#define CONTROL_MINOR     1
 #define CONTROL_MAX_BYTES 65536
 #define CONTROL_MAX_FDS   8
 

@@ -1,6 +1,8 @@
-/* The broker process: what it is to do comes with its first Configure. Must not outlive its supervisor. */
+/* The broker process: its first message says whether it serves a log or records one. */
+#include "replay-broker/recording.h"
 #include "replay-broker/serve.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
@@ -26,10 +28,22 @@ int main(int argc, char **argv)
     struct control_message msg;
     prctl(PR_SET_NAME, argc > 1 ? argv[1] : "broker");
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file size limit is an error of the write */
     int err = send_hello(CONTROL_CHILD_FD);
     if (!err)
-        err = control_expect(CONTROL_CHILD_FD, CLEAVE__CONTROL__BODY_CONFIGURE, STEP_TIMEOUT_MS, &msg);
-    if (!err)
+        err = control_wait(CONTROL_CHILD_FD, STEP_TIMEOUT_MS, &msg);
+    if (err)
+        return EXIT_FAILURE;
+    switch (msg.body->body_case) {
+    case CLEAVE__CONTROL__BODY_CONFIGURE:
         err = serve(CONTROL_CHILD_FD, &msg);
+        break;
+    case CLEAVE__CONTROL__BODY_RECORD:
+        err = recording(CONTROL_CHILD_FD, &msg);
+        break;
+    default:
+        control_release(&msg);
+        err = -EPROTO;
+    }
     return err ? EXIT_FAILURE : EXIT_SUCCESS;
 }

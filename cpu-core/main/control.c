@@ -32,6 +32,7 @@ void machine_report_hash(struct machine *m, const char *why)
     Cleave__Control body = CLEAVE__CONTROL__INIT;
     body.body_case = CLEAVE__CONTROL__BODY_STATE_HASH;
     body.state_hash = &hash;
+    machine_journal_hash(m, hash.hash);
     machine_send(m, &body);
 }
 
@@ -136,6 +137,9 @@ static void serve(struct machine *m, struct control_message *msg)
         break;
     case CLEAVE__CONTROL__BODY_LINK:
         relink(m, msg);
+        break;
+    case CLEAVE__CONTROL__BODY_END_RECORDING:
+        machine_end_recording(m);
         break;
     case CLEAVE__CONTROL__BODY_STATS_REQUEST:
         send_stats(m, msg->body->stats_request->tag);

@@ -4,10 +4,27 @@
 #include "cpu-core/main/governor.h"
 #include "cpu-core/main/machine.h"
 #include "ipc/feed.h"
+#include "ipc/journal.h"
 
 /* Crossings seen, as a running digest: equal digests mean equal histories. */
 struct digest_journal {
     uint64_t count, digest;
+};
+
+#define RECORDING_COUNTERS(X) X(entries) X(stalls)
+
+/* The vcpu's end of the journal. */
+struct recording {
+    struct journal_producer *journal; /* NULL: nothing is recorded, or not any more */
+    uint64_t kept_requests;           /* devices whose requests are kept, a bit for each index */
+    uint64_t announced;               /* entries that the consumer was woken for */
+    bool hurried;                     /* it was told that the journal fills up */
+    uint64_t next_hash;               /* position of the next state hash that nobody asked for */
+    struct {
+#define X(name) uint64_t name;
+        RECORDING_COUNTERS(X)
+#undef X
+    } stats;
 };
 
 #define MACHINE_COUNTERS(X) X(slices) X(switches) X(idle_waits) X(clock_crossings) X(reboots)
@@ -38,6 +55,8 @@ struct machine {
     void *engine_data;
     struct crossings *crossings;
     struct digest_journal journal;
+    struct recording recording;
+    int journal_fd; /* until machine_take_journal() */
     struct governor governor;
     struct feed *feed; /* NULL: the machine is live */
     struct {
@@ -105,6 +124,18 @@ void machine_note_exit(struct machine *m, enum machine_end end);
 /* replay.c: -ENOMEM; and machine_run() for a machine that replays. */
 int machine_replay_create(struct machine *m);
 enum machine_end machine_replay(struct machine *m, uint32_t *status);
+
+/* journal.c: makes the journal if there is to be one, and its memfd in *fd, or -1. */
+int machine_journal_create(struct machine *m, int *fd);
+void machine_end_recording(struct machine *m);
+extern const struct journal_ops machine_journal_ops; /* context: struct machine */
+void machine_journal_hash(struct machine *m, uint64_t hash);
+
+/* Wakes the consumer for what came since it was woken last: about each millisecond, and before a wait. */
+void machine_announce(struct machine *m);
+
+/* Between slices: waits while the journal is nearly full. */
+void machine_journal_room(struct machine *m);
 
 /* stimer.c: the supervisor timers of all harts; reset makes them follow the harts' reset state. */
 int stimer_create(struct machine *m);

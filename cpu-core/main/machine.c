@@ -9,9 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-
-#define XXH_INLINE_ALL
-#include <xxhash.h>
+#include <unistd.h>
 
 #define SLICE_BUSY       10000u  /* requests in flight: look at the rings often */
 #define SLICE_HOST_CLOCK 100000u /* well under the millisecond between clock comparisons */
@@ -25,17 +23,6 @@ uint64_t machine_host_now(void)
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
-
-static void append_digest(void *arg, const struct crossing *c, const void *body)
-{
-    struct digest_journal *j = arg;
-    uint64_t link[] = {j->digest, c->seq,   c->icount, c->pc,        c->request, c->arg,
-                       c->device, c->queue, c->kind,   c->direction, c->len,     c->digest};
-    j->count++;
-    j->digest = XXH3_64bits(link, sizeof link);
-}
-
-static const struct journal_ops digest_ops = {append_digest};
 
 void machine_note_clock(struct machine *m)
 {
@@ -151,6 +138,7 @@ int machine_create(struct machine **ret, const struct machine_config *cfg, const
         snprintf(err, errlen, "cannot create the machine: %s", strerror(ENOMEM));
         return -ENOMEM;
     }
+    m->journal_fd = -1;
     m->cfg = *cfg;
     m->host = *host;
     m->engine = cfg->engine;
@@ -165,12 +153,14 @@ int machine_create(struct machine **ret, const struct machine_config *cfg, const
     if (!e)
         e = stimer_create(m);
     if (!e) {
-        e = crossings_create(&m->crossings, &m->clock, cfg->fixed_timing, &ch, &digest_ops, &m->journal);
+        e = crossings_create(&m->crossings, &m->clock, cfg->fixed_timing, &ch, &machine_journal_ops, m);
         if (!e && host->feed >= 0)
             e = machine_replay_create(m);
         if (e < 0)
             snprintf(err, errlen, "cannot create the crossing layer: %s", strerror(-e));
     }
+    if (!e && (e = machine_journal_create(m, &m->journal_fd)) < 0)
+        snprintf(err, errlen, "cannot create the journal: %s", strerror(-e));
     if (!e)
         e = board_create(&m->board, &cfg->board, &m->bus, m->mmu, &m->clock, m->harts, &hooks, err, errlen);
     if (!e)
@@ -198,8 +188,24 @@ void machine_destroy(struct machine *m)
     for (unsigned i = 0; i < m->nharts; i++)
         free(m->harts[i]);
     ram_destroy(&m->ram);
+    machine_end_recording(m);
+    if (m->journal_fd >= 0)
+        close(m->journal_fd);
     free(m->commands);
     free(m);
+}
+
+int machine_take_journal(struct machine *m)
+{
+    int fd = m->journal_fd;
+    m->journal_fd = -1;
+    return fd;
+}
+
+void machine_keep_requests(struct machine *m, unsigned index)
+{
+    if (index < 64)
+        m->recording.kept_requests |= 1ull << index;
 }
 
 struct crossings *machine_crossings(struct machine *m)
@@ -260,6 +266,8 @@ void machine_report_hashes(struct machine *m)
         machine_report_hash(m, "hash-every");
         m->next_hash_every += m->cfg.hash_every;
     }
+    if (m->recording.journal && m->icount >= m->recording.next_hash)
+        machine_journal_hash(m, machine_hash(m));
 }
 
 static void apply_clock(struct machine *m, uint64_t jump_to, uint64_t rate)
@@ -276,6 +284,7 @@ static void poll_host(struct machine *m)
     if (now < m->next_poll_ns)
         return;
     m->next_poll_ns = now + POLL_NS;
+    machine_announce(m);
     machine_control(m);
     if (!m->cfg.virtual_clock &&
         governor_check(&m->governor, now, vclock_ns(&m->clock, m->icount), m->icount, &rate))
@@ -331,6 +340,7 @@ static void idle(struct machine *m)
         return;
     }
     m->stats.idle_waits++;
+    machine_announce(m);
     if (m->cfg.images)
         images_pack_some(m->cfg.images);
     crossings_waiting(m->crossings, true);
@@ -451,6 +461,7 @@ void machine_note_exit(struct machine *m, enum machine_end end)
 
 static void wait_while_paused(struct machine *m)
 {
+    machine_announce(m);
     while (m->paused && !m->stopping)
         machine_wait(m, -1);
     governor_resync(&m->governor, machine_host_now(), vclock_ns(&m->clock, m->icount), m->icount);
@@ -477,6 +488,7 @@ enum machine_end machine_run(struct machine *m, uint32_t *status)
         if (m->request == BOARD_REBOOT)
             machine_reboot(m);
         poll_host(m);
+        machine_journal_room(m);
         if (m->paused)
             wait_while_paused(m);
         apply_commands(m);
@@ -494,5 +506,6 @@ enum machine_end machine_run(struct machine *m, uint32_t *status)
     }
     machine_note_exit(m, end);
     flush_output(m);
+    machine_announce(m);
     return end;
 }

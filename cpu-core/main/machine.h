@@ -37,6 +37,9 @@ struct machine_host {
     int control;  /* socket of the supervisor */
     int doorbell; /* eventfd that devices ring */
     int feed;     /* socket that gives the windows of a recording: the machine replays it. -1: it is live */
+    int tail;     /* of the journal, which the machine makes; -1: nothing is recorded */
+    int bell, urgent;    /* eventfds of the journal's consumer: entries have come; they must be taken now */
+    bool record_require; /* the machine waits rather than to go on unrecorded */
 };
 
 enum machine_end {
@@ -58,6 +61,12 @@ void machine_destroy(struct machine *m);
 
 struct crossings *machine_crossings(struct machine *m);
 struct board *machine_board(struct machine *m);
+
+/* The journal's memfd, or -1; the caller's from now on. */
+int machine_take_journal(struct machine *m);
+
+/* The recording keeps the bytes of the requests to this device. */
+void machine_keep_requests(struct machine *m, unsigned index);
 
 /* Runs until the machine ends; *status receives the guest's status of MACHINE_GUEST_FAIL. */
 enum machine_end machine_run(struct machine *m, uint32_t *status);

@@ -4,6 +4,7 @@
 #include "ipc/schedule.h"
 
 #include <errno.h>
+#include <libfdt.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -51,6 +52,27 @@ static int send_ready(int control)
     body.body_case = CLEAVE__CONTROL__BODY_READY;
     body.ready = &ready;
     return control_send(control, &body, NULL, 0);
+}
+
+/* What a recording begins with. */
+static int send_journal(int control, struct machine *m)
+{
+    int fd = machine_take_journal(m), cpu, isa_len;
+    if (fd < 0)
+        return 0;
+    size_t len;
+    const void *fdt = board_fdt(machine_board(m), &len);
+    cpu = fdt_path_offset(fdt, "/cpus/cpu@0");
+    const char *isa = cpu < 0 ? NULL : fdt_getprop(fdt, cpu, "riscv,isa", &isa_len);
+    Cleave__Journal journal = CLEAVE__JOURNAL__INIT;
+    journal.isa = (char *)(isa ? isa : "");
+    journal.device_tree = (ProtobufCBinaryData){.len = len, .data = (uint8_t *)fdt};
+    Cleave__Control body = CLEAVE__CONTROL__INIT;
+    body.body_case = CLEAVE__CONTROL__BODY_JOURNAL;
+    body.journal = &journal;
+    int err = control_send(control, &body, &fd, 1);
+    close(fd);
+    return err < 0 ? fail(control, err, "cannot hand the journal over: %s", strerror(-err)) : 0;
 }
 
 static int take_image(struct control_message *msg, const char *name, struct images *images, int control,
@@ -145,9 +167,16 @@ static int create(int control, struct control_message *msg, struct machine **m)
         (e = take_image(msg, "initrd", images, control, &b->initrd, &b->initrd_len)) < 0)
         return e;
     cfg.images = images;
-    struct machine_host host = {control, control_take_fd(msg, mc->fds, mc->n_fds, "doorbell"),
-                                control_take_fd(msg, mc->fds, mc->n_fds, "feed")};
+    struct machine_host host = {.control = control,
+                                .doorbell = control_take_fd(msg, mc->fds, mc->n_fds, "doorbell"),
+                                .feed = control_take_fd(msg, mc->fds, mc->n_fds, "feed"),
+                                .tail = control_take_fd(msg, mc->fds, mc->n_fds, "tail"),
+                                .bell = control_take_fd(msg, mc->fds, mc->n_fds, "bell"),
+                                .urgent = control_take_fd(msg, mc->fds, mc->n_fds, "urgent"),
+                                .record_require = mc->record_require};
     e = machine_create(m, &cfg, &host, err, sizeof err);
+    if (host.tail >= 0)
+        close(host.tail);
     return e < 0 ? fail(control, e, "%s", err) : 0;
 }
 
@@ -248,6 +277,8 @@ static int attach(int control, const struct control_message *msg, struct machine
     err = link_create(machine_crossings(m), &cfg, &l, &out_fd);
     if (!err)
         err = plug(m, a, id, l);
+    if (!err && d->record_requests)
+        machine_keep_requests(m, a->index);
     if (!err)
         err = send_attached(control, a->id, &id->geometry, out_fd);
 done:
@@ -307,7 +338,7 @@ static int devices(int control, struct machine *m)
         if (what == CLEAVE__CONTROL__BODY_RUN)
             return 0;
         if (!ready && linked && all_connected(m, linked))
-            ready = send_ready(control) == 0;
+            ready = send_journal(control, m) == 0 && send_ready(control) == 0;
     }
 }
 

@@ -20,6 +20,15 @@ static json_t *link_json(const struct link *l)
     return o;
 }
 
+static json_t *recording_json(const struct machine *m)
+{
+    json_t *o = json_pack("{s:b}", "active", m->recording.journal != NULL);
+#define X(name) put(o, #name, m->recording.stats.name);
+    RECORDING_COUNTERS(X)
+#undef X
+    return o;
+}
+
 /* Why devices failed their drivers, by slot. */
 static json_t *virtio_errors(struct machine *m)
 {
@@ -101,6 +110,7 @@ char *machine_stats(struct machine *m)
     put(o, "crossings", m->journal.count);
     json_object_set_new(o, "crossings_digest",
                         json_sprintf("%016llx", (unsigned long long)m->journal.digest));
+    json_object_set_new(o, "recording", recording_json(m));
     json_object_set_new(o, "engine", json_string(m->engine->name));
 #define X(name) put(o, #name, m->stats.name);
     MACHINE_COUNTERS(X)

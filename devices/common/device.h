@@ -59,6 +59,7 @@ struct device_description {
     const struct schedule_entry *schedule;
     unsigned nschedule;
     bool closed;
+    bool record_requests; /* a recording keeps the bytes of requests, not only their digest */
     const char *backend;
     uint64_t latency_ns;
 };

@@ -109,6 +109,7 @@ static void describe_device(struct describe_space *s, const struct device_descri
     m->config = (ProtobufCBinaryData){desc->config_len, (uint8_t *)desc->config};
     m->blob = (ProtobufCBinaryData){desc->blob_len, (uint8_t *)desc->blob};
     m->closed = desc->closed;
+    m->record_requests = desc->record_requests;
     m->backend = (char *)(desc->backend ? desc->backend : "");
     m->latency_ns = desc->latency_ns;
     m->inbound_merge = desc->inbound_merge;

@@ -253,6 +253,7 @@ static void describe(struct serial *s, bool console, struct device_description *
     desc->geometry.queue[s->input_queue] = input;
     desc->geometry.queue[s->output_queue] = output;
     desc->closed = s->backend->closed || device_option(s->device, "noinput");
+    desc->record_requests = true;
     desc->backend = s->backend->name;
     desc->latency_ns = LATENCY_NS;
 }

@@ -117,7 +117,8 @@ class Case(unittest.TestCase):
         self.runtime.mkdir(mode=0o700)
         (self.dir / 'tmp').mkdir()
         self.marker = f'CLEAVE_TEST={self.dir.name}'.encode()
-        self.environment = dict(os.environ, XDG_RUNTIME_DIR=str(self.runtime), TMPDIR=str(self.dir / 'tmp'),
+        self.environment = dict(os.environ, XDG_RUNTIME_DIR=str(self.runtime), XDG_STATE_HOME=str(self.dir / 'state'),
+                                TMPDIR=str(self.dir / 'tmp'),
                                 CLEAVE_TEST=self.dir.name, TERM='dumb')
         self.started = []
         for name, code in (('idle', IDLE), ('poweroff', POWEROFF), ('echo', ECHO)):

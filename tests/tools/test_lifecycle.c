@@ -8,11 +8,11 @@
 
 #include <cmocka.h>
 
-static const enum child_kind kinds[] = {CHILD_VCPU, CHILD_DEVICE};
+static const enum child_kind kinds[] = {CHILD_VCPU, CHILD_DEVICE, CHILD_BROKER};
 
 static void test_total(void **state)
 {
-    for (unsigned k = 0; k < 2; k++) {
+    for (unsigned k = 0; k < 3; k++) {
         for (int s = 0; s < CHILD_STATES; s++) {
             for (int e = 0; e < CHILD_EVENTS; e++) {
                 struct child_transition t =
@@ -31,7 +31,7 @@ static void test_total(void **state)
  * brought to an end. */
 static void test_death_is_final(void **state)
 {
-    for (unsigned k = 0; k < 2; k++) {
+    for (unsigned k = 0; k < 3; k++) {
         for (int s = CHILD_STARTING; s < CHILD_STATES; s++) {
             struct child_transition t = lifecycle_next(kinds[k], (enum child_state)s, CHILD_EXITED);
             assert_int_equal(t.next, CHILD_ABSENT);
@@ -46,7 +46,7 @@ static void test_death_is_final(void **state)
 /* A state in which the supervisor waits for the process has a deadline, and its passing changes the state. */
 static void test_no_endless_wait(void **state)
 {
-    for (unsigned k = 0; k < 2; k++) {
+    for (unsigned k = 0; k < 3; k++) {
         for (int s = CHILD_STARTING; s < CHILD_STATES; s++) {
             struct child_transition t = lifecycle_next(kinds[k], (enum child_state)s, CHILD_OVERDUE);
             assert_true((lifecycle_deadline((enum child_state)s) != 0) == (t.next != (enum child_state)s));

@@ -30,7 +30,7 @@ class Commands(rig.Case):
         machine, = json.loads(self.command('ps', '--json')[1])
         self.assertEqual(machine['name'], 'vm')
         roles = [p['role'] for p in machine['processes']]
-        self.assertEqual(roles, ['supervisor', 'vcpu', 'serial.serial0', 'block.vda', 'net.net0', 'rng.rng0'])
+        self.assertEqual(roles, ['supervisor', 'vcpu', 'broker', 'serial.serial0', 'block.vda', 'net.net0', 'rng.rng0'])
         for process in machine['processes'][1:]:
             with open(f'/proc/{process["pid"]}/cmdline', 'rb') as f:
                 self.assertEqual(f.read().split(b'\0')[1], process['role'].encode())

@@ -36,9 +36,9 @@ static int merge_strings(const struct invocation *in, struct config *c, struct f
         const char *name;
         char **to;
     } strings[] = {
-        {"name", &c->name},     {"kernel", &c->kernel}, {"bios", &c->bios}, {"initrd", &c->initrd},
-        {"append", &c->append}, {"batch", &c->batch},   {"mmu", &c->mmu},   {"engine", &c->engine},
-        {"clock", &c->clock},   {"timing", &c->timing},
+        {"name", &c->name},     {"kernel", &c->kernel}, {"bios", &c->bios},     {"initrd", &c->initrd},
+        {"append", &c->append}, {"batch", &c->batch},   {"mmu", &c->mmu},       {"engine", &c->engine},
+        {"clock", &c->clock},   {"timing", &c->timing}, {"record", &c->record},
     };
     for (size_t i = 0; i < sizeof(strings) / sizeof(strings[0]); i++) {
         const char *value = options_get(in, strings[i].name);
@@ -66,6 +66,9 @@ static int merge_numbers(const struct invocation *in, struct config *c, struct f
         return usage(f, "--memory", memory, "not a size such as 512M or 1G");
     if (memory && c->memory == 0)
         return usage(f, "--memory", memory, "a machine needs memory");
+    const char *limit = options_get(in, "record-limit");
+    if (limit && spec_size(limit, &c->record_limit) < 0)
+        return usage(f, "--record-limit", limit, "not a size such as 512M or 1G");
     int have_cpus = number_option(in, "cpus", &cpus, f);
     if (have_cpus > 0 && (cpus == 0 || cpus > CONFIG_MAX_CPUS))
         return usage(f, "--cpus", options_get(in, "cpus"), "a machine has 1 to 8 harts");
@@ -303,8 +306,8 @@ static void drop_inputs(struct config *c)
 
 void config_release(struct config *c)
 {
-    char *strings[] = {c->name,  c->kernel, c->bios,   c->initrd, c->append,
-                       c->batch, c->mmu,    c->engine, c->clock,  c->timing};
+    char *strings[] = {c->name, c->kernel, c->bios,  c->initrd, c->append, c->batch,
+                       c->mmu,  c->engine, c->clock, c->timing, c->record};
     for (size_t i = 0; i < sizeof(strings) / sizeof(strings[0]); i++)
         free(strings[i]);
     free(c->hash_at);
@@ -413,6 +416,8 @@ static int merge(const struct invocation *in, struct config *c, struct failure *
     if (!err)
         err = merge_inputs(in, c, f);
     c->hash_at_exit |= options_has(in, "hash-at-exit");
+    c->no_record |= options_has(in, "no-record");
+    c->record_require |= options_has(in, "record-require");
     c->no_tlb |= options_has(in, "no-tlb");
     const char *rng = options_get(in, "rng");
     if (rng)

@@ -60,6 +60,9 @@ struct config {
     uint64_t seed;
     bool hash_at_exit;
     uint64_t hash_every, stop_at;
+    char *record; /* the trace; NULL: a default place */
+    bool no_record, record_require;
+    uint64_t record_limit; /* bytes of the trace */
     uint64_t *hash_at;
     unsigned nhash_at;
     struct config_disk *disks;

@@ -1,6 +1,7 @@
 /* Defaults and checks of a merged configuration: limits, ids, keys that exclude or need each other. Opens
  * nothing. */
 #include "tools/supervisor/config.h"
+#include "tools/supervisor/record_files.h"
 #include "tools/supervisor/spec.h"
 
 #include <errno.h>
@@ -293,9 +294,23 @@ static int complete_devices(struct config *c, struct failure *f)
     return err ? err : check_ids(c, f);
 }
 
+static int check_record(struct config *c, struct failure *f)
+{
+    if (c->no_record && (c->record || c->record_require))
+        return bad(f, "no-record excludes %s", c->record ? "record" : "record-require");
+    if (!c->record_limit)
+        c->record_limit = RECORD_LIMIT;
+    if (c->record_limit < RECORD_MIN_LIMIT)
+        return bad(f, "record-limit: a trace needs at least %llu KiB",
+                   (unsigned long long)RECORD_MIN_LIMIT >> 10);
+    return 0;
+}
+
 int config_complete(struct config *c, struct failure *f)
 {
     int err = check_choices(c, f);
+    if (!err)
+        err = check_record(c, f);
     if (!err)
         err = check_limits(c, f);
     if (!err)

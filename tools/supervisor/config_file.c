@@ -19,10 +19,10 @@
 /* The file as libcyaml loads it: a scalar that is absent is a null pointer. */
 struct file {
     char *name, *kernel, *bios, *initrd, *append, *batch;
-    char *memory, *mmu, *engine, *clock, *timing;
+    char *memory, *mmu, *engine, *clock, *timing, *record, *record_limit;
     unsigned *cpus;
     uint64_t *seed, *hash_every, *stop_at;
-    bool *no_tlb, *rng, *hash_at_exit;
+    bool *no_tlb, *rng, *hash_at_exit, *no_record, *record_require;
     uint64_t *hash_at;
     unsigned nhash_at;
     struct config_disk *disks;
@@ -109,6 +109,12 @@ static const cyaml_schema_field_t file_fields[] = {
                          NBOOLEANS),
     CYAML_FIELD_ENUM_PTR("rng", OPTIONAL_WORD | CYAML_FLAG_POINTER, struct file, rng, booleans, NBOOLEANS),
     CYAML_FIELD_ENUM_PTR("hash-at-exit", OPTIONAL_WORD | CYAML_FLAG_POINTER, struct file, hash_at_exit,
+                         booleans, NBOOLEANS),
+    CYAML_FIELD_STRING_PTR("record", OPTIONAL_PTR, struct file, record, 1, 4096),
+    CYAML_FIELD_STRING_PTR("record-limit", OPTIONAL_PTR, struct file, record_limit, 0, 64),
+    CYAML_FIELD_ENUM_PTR("no-record", OPTIONAL_WORD | CYAML_FLAG_POINTER, struct file, no_record, booleans,
+                         NBOOLEANS),
+    CYAML_FIELD_ENUM_PTR("record-require", OPTIONAL_WORD | CYAML_FLAG_POINTER, struct file, record_require,
                          booleans, NBOOLEANS),
     CYAML_FIELD_UINT_PTR("hash-every", OPTIONAL_PTR, struct file, hash_every),
     CYAML_FIELD_SEQUENCE_COUNT("hash-at", OPTIONAL_PTR, struct file, hash_at, nhash_at, &number_value, 0,
@@ -292,7 +298,8 @@ static int anchor(char **path, const char *file)
 
 static int anchor_all(struct config *c, const char *file)
 {
-    int err = anchor(&c->kernel, file) | anchor(&c->initrd, file) | anchor(&c->batch, file);
+    int err = anchor(&c->kernel, file) | anchor(&c->initrd, file) | anchor(&c->batch, file) |
+              anchor(&c->record, file);
     if (c->bios && strcmp(c->bios, "none") != 0)
         err |= anchor(&c->bios, file);
     for (unsigned i = 0; i < c->ndisks; i++) {
@@ -321,6 +328,11 @@ static int take_scalars(const char *path, struct file *file, struct config *c, s
                            file->memory);
     if (file->memory && c->memory == 0)
         return failure_set(f, STATUS_USAGE, EINVAL, "%s: memory: a machine needs memory", path);
+    if (file->record_limit && spec_size(file->record_limit, &c->record_limit) < 0)
+        return failure_set(f, STATUS_USAGE, EINVAL, "%s: record-limit: '%s' is not a size such as 512M or 1G",
+                           path, file->record_limit);
+    c->no_record = file->no_record && *file->no_record;
+    c->record_require = file->record_require && *file->record_require;
     if (file->cpus && *file->cpus == 0)
         return failure_set(f, STATUS_USAGE, EINVAL, "%s: cpus: a machine needs at least 1", path);
     c->cpus = file->cpus ? *file->cpus : 0;
@@ -346,6 +358,7 @@ static void take_pointers(struct file *file, struct config *c)
     c->engine = file->engine;
     c->clock = file->clock;
     c->timing = file->timing;
+    c->record = file->record;
     c->hash_at = file->hash_at;
     c->nhash_at = file->nhash_at;
     c->disks = file->disks;
@@ -361,6 +374,9 @@ static void take_pointers(struct file *file, struct config *c)
 static void drop_scalars(struct file *file)
 {
     free(file->memory);
+    free(file->record_limit);
+    free(file->no_record);
+    free(file->record_require);
     free(file->cpus);
     free(file->seed);
     free(file->hash_every);

@@ -51,13 +51,15 @@ static unsigned boot_fds(const struct machine *m, char **names, int *fds)
 static void send_machine(struct machine *m)
 {
     const struct config *c = m->config;
-    char *names[4], append[CONFIG_MAX_APPEND + 32];
-    int fds[4];
-    snprintf(append, sizeof(append), "%s%s", c->append ? c->append : "", c->batch ? " cleave.batch" : "");
+    char *names[CONTROL_MAX_FDS];
+    int fds[CONTROL_MAX_FDS];
+    m->rtc_start_ns = rtc_start(c);
+    snprintf(m->append, sizeof(m->append), "%s%s", c->append ? c->append : "",
+             c->batch ? " cleave.batch" : "");
     Cleave__Machine msg = CLEAVE__MACHINE__INIT;
     msg.memory = c->memory;
     msg.cpus = c->cpus;
-    msg.append = append;
+    msg.append = m->append;
     msg.seed = c->seed;
     msg.mmu = c->mmu;
     msg.engine = c->engine;
@@ -69,10 +71,11 @@ static void send_machine(struct machine *m)
     msg.hash_at = c->hash_at;
     msg.n_hash_at = c->nhash_at;
     msg.stop_at = c->stop_at;
-    msg.rtc_start_ns = rtc_start(c);
+    msg.rtc_start_ns = m->rtc_start_ns;
+    msg.record_require = c->record_require;
     msg.slots = m->plan.slots > BOARD_SLOTS ? m->plan.slots : BOARD_SLOTS;
     msg.fds = names;
-    msg.n_fds = boot_fds(m, names, fds);
+    msg.n_fds = record_fds(m, names, fds, boot_fds(m, names, fds));
     Cleave__Control body = CLEAVE__CONTROL__INIT;
     body.body_case = CLEAVE__CONTROL__BODY_MACHINE;
     body.machine = &msg;
@@ -324,8 +327,7 @@ static void take_failure(struct child *c, const Cleave__Failure *f)
     child_event(c, CHILD_FAILED);
 }
 
-/* Messages that every child may send at any time; true when it was one. */
-static bool take_common(struct machine *m, struct child *c, const Cleave__Control *body)
+bool machine_take_common(struct machine *m, struct child *c, const Cleave__Control *body)
 {
     switch (body->body_case) {
     case CLEAVE__CONTROL__BODY_HELLO:
@@ -407,7 +409,7 @@ static void take_vcpu(struct child *c, struct control_message *msg)
 {
     struct machine *m = c->owner;
     const Cleave__Control *body = msg->body;
-    if (take_common(m, c, body))
+    if (machine_take_common(m, c, body))
         return;
     switch (body->body_case) {
     case CLEAVE__CONTROL__BODY_ATTACHED:
@@ -431,6 +433,12 @@ static void take_vcpu(struct child *c, struct control_message *msg)
         break;
     case CLEAVE__CONTROL__BODY_DEVICE_FAULT:
         take_device_fault(m, body->device_fault);
+        break;
+    case CLEAVE__CONTROL__BODY_JOURNAL:
+        record_take_journal(m, msg);
+        break;
+    case CLEAVE__CONTROL__BODY_RECORDING_ENDED:
+        record_cannot_append(m, body->recording_ended);
         break;
     case CLEAVE__CONTROL__BODY_EXITED:
         child_event(c, CHILD_STOPPED);
@@ -462,7 +470,7 @@ static void take_device(struct child *c, struct control_message *msg)
     struct device *d = c->owner;
     struct machine *m = d->machine;
     const Cleave__Control *body = msg->body;
-    if (take_common(m, c, body))
+    if (machine_take_common(m, c, body))
         return;
     switch (body->body_case) {
     case CLEAVE__CONTROL__BODY_DESCRIBE:

@@ -56,6 +56,22 @@ static const uint8_t vcpu_table[CHILD_STATES][CHILD_EVENTS] = {
 [CHILD_STOPPING]    = { BAD, BAD, BAD, BAD, BAD, BAD, BAD, nop, nop, end, kil, kil, nop, kil, bur },
 [CHILD_DYING]       = { BAD, nop, nop, nop, nop, nop, nop, nop, nop, nop, nop, nop, nop, giv, die },
 };
+
+static const uint8_t broker_table[CHILD_STATES][CHILD_EVENTS] = {
+/*                      spawned   descr.  mapped    ready     stop      failed    hung-up   exited
+ *                           hello   attached  linked    run     stopped   faulted   overdue     */
+[CHILD_ABSENT]      = { hlo, nop, nop, nop, nop, nop, nop, nop, nop, nop, nop, nop, nop, nop, nop },
+[CHILD_STARTING]    = { BAD, cfg, BAD, BAD, BAD, BAD, BAD, nop, kil, BAD, kil, kil, kil, kil, die },
+[CHILD_CONFIGURING] = { BAD, BAD, BAD, BAD, BAD, BAD, rdy, nop, kil, BAD, kil, kil, kil, kil, die },
+[CHILD_ATTACHING]   = { BAD, BAD, BAD, BAD, BAD, BAD, BAD, nop, kil, BAD, kil, kil, kil, kil, die },
+[CHILD_MAPPING]     = { BAD, BAD, BAD, BAD, BAD, BAD, BAD, nop, kil, BAD, kil, kil, kil, kil, die },
+[CHILD_LINKING]     = { BAD, BAD, BAD, BAD, BAD, BAD, BAD, nop, kil, BAD, kil, kil, kil, kil, die },
+[CHILD_SETTLING]    = { BAD, BAD, BAD, BAD, BAD, BAD, BAD, nop, kil, BAD, kil, kil, kil, kil, die },
+[CHILD_READY]       = { BAD, BAD, BAD, BAD, BAD, BAD, BAD, run, stp, BAD, kil, kil, kil, nop, die },
+[CHILD_RUNNING]     = { BAD, BAD, BAD, BAD, BAD, BAD, BAD, nop, stp, BAD, kil, kil, kil, nop, die },
+[CHILD_STOPPING]    = { BAD, BAD, BAD, BAD, BAD, BAD, BAD, nop, nop, end, kil, kil, nop, kil, bur },
+[CHILD_DYING]       = { BAD, nop, nop, nop, nop, nop, nop, nop, nop, nop, nop, nop, nop, giv, die },
+};
 /* clang-format on */
 
 /* Where an action leads; not for ACTION_IGNORE, which stays. */
@@ -72,7 +88,9 @@ static const uint8_t destinations[] = {
 
 struct child_transition lifecycle_next(enum child_kind kind, enum child_state state, enum child_event event)
 {
-    uint8_t action = kind == CHILD_VCPU ? vcpu_table[state][event] : device_table[state][event];
+    uint8_t action = kind == CHILD_VCPU     ? vcpu_table[state][event]
+                     : kind == CHILD_DEVICE ? device_table[state][event]
+                                            : broker_table[state][event];
     return (struct child_transition){
         .action = (enum child_action)action,
         .next = action == ACTION_IGNORE ? state : (enum child_state)destinations[action],

@@ -60,7 +60,7 @@ struct child_transition {
     enum child_state next;
 };
 
-enum child_kind { CHILD_VCPU, CHILD_DEVICE };
+enum child_kind { CHILD_VCPU, CHILD_DEVICE, CHILD_BROKER };
 
 struct child_transition lifecycle_next(enum child_kind kind, enum child_state state, enum child_event event);
 

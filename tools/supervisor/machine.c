@@ -54,18 +54,22 @@ static void notify_started(struct machine *m)
         if (d->plan->terminal)
             json_object_set_new(terminals, d->plan->id, json_string(d->plan->terminal));
     }
-    machine_notify(m, json_pack("{s:s, s:s, s:i, s:I, s:I, s:o, s:o}", "event", "started", "name",
-                                m->config->name, "pid", (int)getpid(), "seed", (json_int_t)m->config->seed,
-                                "start_us", (json_int_t)((uv_hrtime() - m->started_ns) / 1000), "open", open,
-                                "terminals", terminals));
+    json_t *event =
+        json_pack("{s:s, s:s, s:i, s:I, s:I, s:o, s:o}", "event", "started", "name", m->config->name, "pid",
+                  (int)getpid(), "seed", (json_int_t)m->config->seed, "start_us",
+                  (json_int_t)((uv_hrtime() - m->started_ns) / 1000), "open", open, "terminals", terminals);
+    if (m->record.state == RECORD_ON)
+        json_object_set_new(event, "trace", json_string(m->record.path));
+    machine_notify(m, event);
 }
 
 void machine_run_if_ready(struct machine *m)
 {
-    if (m->state != MACHINE_STARTING || m->ended || !all_ready(m))
+    if (m->state != MACHINE_STARTING || m->ended || !all_ready(m) || !record_is_ready(m))
         return;
     for (unsigned i = 0; i < m->plan.n; i++)
         child_event(&m->devices[i].child, CHILD_RUN);
+    record_run(m);
     child_event(&m->vcpu, CHILD_RUN);
     machine_set_state(m, MACHINE_RUNNING);
     notify_started(m);
@@ -167,7 +171,7 @@ void machine_paused(struct machine *m, const char *why)
     if (m->state != MACHINE_RUNNING && m->state != MACHINE_PAUSED)
         return;
     if (m->state == MACHINE_RUNNING)
-        snprintf(m->paused_why, sizeof(m->paused_why), "%s", why);
+        snprintf(m->paused_why, sizeof(m->paused_why), "%.300s", m->record.paused ? m->record.reason : why);
     machine_set_state(m, MACHINE_PAUSED);
 }
 
@@ -219,11 +223,13 @@ void machine_check_gone(struct machine *m)
 {
     if (m->state != MACHINE_STOPPING || m->vcpu.state != CHILD_ABSENT)
         return;
+    record_finish(m);
     for (unsigned i = 0; i < m->plan.n; i++) {
         if (m->devices[i].child.state != CHILD_ABSENT)
             return;
     }
-    machine_set_state(m, MACHINE_STOPPED);
+    if (record_is_gone(m))
+        machine_set_state(m, MACHINE_STOPPED);
 }
 
 static int wrong_state(struct machine *m, struct failure *f)
@@ -247,7 +253,7 @@ int machine_pause(struct machine *m, struct failure *f)
 
 int machine_resume(struct machine *m, struct failure *f)
 {
-    if (m->state != MACHINE_PAUSED)
+    if (m->state != MACHINE_PAUSED || m->record.paused)
         return wrong_state(m, f);
     for (unsigned i = 0; i < m->plan.n; i++) {
         if (m->devices[i].child.state != CHILD_RUNNING)
@@ -265,6 +271,7 @@ int machine_stats(struct machine *m, uint64_t tag, struct failure *f)
 {
     if (m->vcpu.state != CHILD_RUNNING)
         return wrong_state(m, f);
+    record_ask_stats(m, tag);
     Cleave__StatsRequest request = CLEAVE__STATS_REQUEST__INIT;
     request.tag = tag;
     Cleave__Control body = CLEAVE__CONTROL__INIT;
@@ -312,7 +319,7 @@ struct device *machine_device(struct machine *m, const char *kind, const char *t
     return NULL;
 }
 
-static int find_program(const char *name, char *path, size_t size, struct failure *f)
+int machine_find_program(const char *name, char *path, size_t size, struct failure *f)
 {
     if (spawn_find(name, path, size) == 0)
         return 0;
@@ -347,7 +354,7 @@ static int start_device(struct machine *m, struct device *d, struct failure *f)
 {
     char name[32], program[4096];
     snprintf(name, sizeof(name), "cleave-%s", d->plan->kind);
-    int err = find_program(name, program, sizeof(program), f);
+    int err = machine_find_program(name, program, sizeof(program), f);
     if (err)
         return err;
     d->doorbell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -362,7 +369,7 @@ static int prepare(struct machine *m, int stdio, struct failure *f)
     if (!err)
         err = images_open_boot(m->config, &m->boot, f);
     if (!err)
-        err = find_program("cleave-vcpu", m->vcpu_program, sizeof(m->vcpu_program), f);
+        err = machine_find_program("cleave-vcpu", m->vcpu_program, sizeof(m->vcpu_program), f);
     if (err)
         return err;
     m->devices = calloc(m->plan.n, sizeof(*m->devices));
@@ -370,7 +377,7 @@ static int prepare(struct machine *m, int stdio, struct failure *f)
     if (!m->devices || m->doorbell < 0)
         return failure_set(f, STATUS_FAULT, ENOMEM, "cannot create the machine: %s", strerror(errno));
     init_devices(m);
-    return 0;
+    return record_open(m, f);
 }
 
 int machine_start(struct machine *m, uv_loop_t *loop, const struct config *c, int stdio,
@@ -386,6 +393,7 @@ int machine_start(struct machine *m, uv_loop_t *loop, const struct config *c, in
         .started_ns = uv_hrtime(),
     };
     child_init(&m->vcpu, CHILD_VCPU, "vcpu", &machine_vcpu_ops, m);
+    record_init(m);
     int err = prepare(m, stdio, f);
     if (err) {
         machine_release(m);
@@ -420,6 +428,7 @@ void machine_release(struct machine *m)
     m->devices = NULL;
     if (m->doorbell >= 0)
         close(m->doorbell);
+    record_release(m);
     images_close_boot(&m->boot);
     plan_release(&m->plan);
 }

@@ -5,6 +5,7 @@
 #include "tools/supervisor/child.h"
 #include "tools/supervisor/config.h"
 #include "tools/supervisor/plan.h"
+#include "tools/supervisor/record.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -62,6 +63,9 @@ struct machine {
     enum machine_state state;
     char paused_why[320];
     struct child vcpu;
+    struct record record;
+    char append[CONFIG_MAX_APPEND + 32]; /* the kernel's command line */
+    uint64_t rtc_start_ns;
     char vcpu_program[4096];
     struct device *devices;
     int doorbell; /* of the vcpu */

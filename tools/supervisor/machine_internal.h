@@ -15,6 +15,10 @@ void machine_paused(struct machine *m, const char *why);
 void machine_child_died(struct machine *m, struct child *c, struct device *d);
 void machine_check_gone(struct machine *m);
 
+/* Messages that every child may send at any time; true when it was one. */
+bool machine_take_common(struct machine *m, struct child *c, const Cleave__Control *body);
+int machine_find_program(const char *name, char *path, size_t size, struct failure *f);
+
 /* A resource could not be had: the start fails. */
 void machine_fail(struct machine *m, int status, int err, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));

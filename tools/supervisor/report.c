@@ -16,6 +16,9 @@ static json_t *processes(const struct machine *m)
     json_t *list = json_array();
     json_array_append_new(list, process("supervisor", getpid(), "running"));
     json_array_append_new(list, process(m->vcpu.role, m->vcpu.pid, lifecycle_state_name(m->vcpu.state)));
+    if (m->record.state != RECORD_OFF)
+        json_array_append_new(list, process(m->record.broker.role, m->record.broker.pid,
+                                            lifecycle_state_name(m->record.broker.state)));
     for (unsigned i = 0; i < m->plan.n; i++) {
         const struct child *c = &m->devices[i].child;
         json_array_append_new(list, process(c->role, c->pid, lifecycle_state_name(c->state)));
@@ -53,6 +56,7 @@ json_t *report_info(const struct machine *m)
                           "clock", c->clock, "timing", c->timing, "seed", (json_int_t)c->seed, "uptime_ms",
                           (json_int_t)((uv_hrtime() - m->started_ns) / 1000000), "processes", processes(m),
                           "devices", devices);
+    json_object_set_new(o, "record", record_report(m));
     if (m->state == MACHINE_PAUSED)
         json_object_set_new(o, "why", json_string(m->paused_why));
     return o;
@@ -96,8 +100,8 @@ json_t *report_stats(const struct machine *m, const char *vcpu_json)
     {
         add_usage(one);
     }
-    return json_pack("{s:s, s:s, s:o, s:o}", "name", m->config->name, "state", machine_state_name(m), "vcpu",
-                     vcpu ? vcpu : json_object(), "processes", list);
+    return json_pack("{s:s, s:s, s:o, s:o, s:o}", "name", m->config->name, "state", machine_state_name(m),
+                     "vcpu", vcpu ? vcpu : json_object(), "record", record_report(m), "processes", list);
 }
 
 json_t *report_result(const struct machine *m)

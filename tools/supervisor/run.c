@@ -53,6 +53,8 @@ static void show_started(const struct run *r, const json_t *e)
     json_t *name, *open = json_object_get(e, "open");
     message_detail("machine '%s' started in %lld us", string_member(e, "name"),
                    (long long)json_integer_value(json_object_get(e, "start_us")));
+    if (*string_member(e, "trace"))
+        message_detail("recording to %s", string_member(e, "trace"));
     json_object_foreach(json_object_get(e, "terminals"), id, name)
     {
         message_notice("serial '%s' is %s", id, json_string_value(name));
@@ -84,6 +86,13 @@ static void show_event(const struct run *r, const json_t *e)
                     string_member(e, "role"), string_member(e, "cause"));
         failure_hint(&f, "'cleave stop %s' ends it", r->config.name);
         message_failure(&f);
+    } else if (strcmp(event, "recording-ended") == 0) {
+        message_notice("the recording ended: %s: %s has the run up to here", string_member(e, "reason"),
+                       string_member(e, "trace"));
+    } else if (strcmp(event, "not-recorded") == 0) {
+        message_notice("nothing is recorded: %s", string_member(e, "reason"));
+    } else if (strcmp(event, "broker-died") == 0) {
+        message_detail("broker died: %s: the recording goes on", string_member(e, "cause"));
     } else if (strcmp(event, "log") == 0) {
         message_notice("%s: %s", string_member(e, "role"), string_member(e, "text"));
     } else if (strcmp(event, "lost") == 0) {

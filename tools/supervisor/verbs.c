@@ -47,6 +47,15 @@ static const struct option_row run_options[] = {
      "--clock virtual)"},
     {"seed", OPTION_STRING, "N", COMPLETES_NOTHING, NULL,
      "seed of everything random in the machine (default: random; 0 with --clock virtual)"},
+    {"record", OPTION_STRING, "TRACE", COMPLETES_FILE, NULL,
+     "record the run to this file, for 'cleave replay' (default: a file in the state directory, of which the "
+     "last 8 of a "
+     "machine's name are kept, 4 GiB altogether)"},
+    {"no-record", OPTION_FLAG, NULL, COMPLETES_NOTHING, NULL, "record nothing"},
+    {"record-limit", OPTION_STRING, "SIZE", COMPLETES_NOTHING, NULL,
+     "the recording ends, and the machine goes on, when the trace has this size (default: 1G)"},
+    {"record-require", OPTION_FLAG, NULL, COMPLETES_NOTHING, NULL,
+     "pause the machine when the recording cannot go on"},
     {"hash-at", OPTION_LIST, "ICOUNT", COMPLETES_NOTHING, NULL, "report the state hash at this position"},
     {"hash-every", OPTION_STRING, "N", COMPLETES_NOTHING, NULL, "report the state hash every N steps"},
     {"hash-at-exit", OPTION_FLAG, NULL, COMPLETES_NOTHING, NULL, "report the state hash at the end"},
