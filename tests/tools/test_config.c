@@ -1,5 +1,6 @@
 /* Option values, configuration files, and the checks of the merged configuration. */
 #include "tools/supervisor/config.h"
+#include "tools/supervisor/host.h"
 #include "tools/supervisor/spec.h"
 #include "tools/supervisor/verbs.h"
 
@@ -93,6 +94,7 @@ static void test_defaults(void **state)
     assert_int_equal(c.seed, 0);
     assert_string_equal(c.timing, "fixed");
     assert_string_equal(c.mmu, "sv48");
+    assert_string_equal(c.engine, host_translator_lacks() ? "interp" : "jit");
     assert_string_equal(c.disks[0].id, "vda");
     assert_string_equal(c.disks[1].id, "root");
     assert_true(c.disks[1].ro);

@@ -85,3 +85,7 @@ int config_read_file(const char *path, struct config *c, struct failure *f);
 
 /* Checks and completes a merged configuration: defaults, ids, limits. */
 int config_complete(struct config *c, struct failure *f);
+
+/* The engine, "jit" or "interp", for a choice that may be "auto". Fails if this host cannot
+ * run what is wanted. */
+int config_engine(const char *wanted, const char **engine, struct failure *f);

@@ -1,6 +1,7 @@
 /* Defaults and checks of a merged configuration: limits, ids, keys that exclude or need each other. Opens
  * nothing. */
 #include "tools/supervisor/config.h"
+#include "tools/supervisor/host.h"
 #include "tools/supervisor/record_files.h"
 #include "tools/supervisor/spec.h"
 
@@ -59,15 +60,35 @@ static int one_of(const char *key, const char *value, const char *const *words, 
     return bad(f, "%s: '%s' is not one of %s", key, value, list);
 }
 
+int config_engine(const char *wanted, const char **engine, struct failure *f)
+{
+    const char *lacks = host_translator_lacks();
+    if (strcmp(wanted, "jit") == 0 && lacks)
+        return bad(f, "engine: 'jit' needs %s, which this host does not have", lacks);
+    *engine = strcmp(wanted, "auto") != 0 ? wanted : lacks ? "interp" : "jit";
+    return 0;
+}
+
+static int choose_engine(struct config *c, struct failure *f)
+{
+    const char *engine;
+    int err = config_engine(c->engine, &engine, f);
+    if (err || strcmp(engine, c->engine) == 0)
+        return err;
+    free(c->engine);
+    c->engine = NULL;
+    return set_default(&c->engine, f, "%s", engine);
+}
+
 static int check_choices(struct config *c, struct failure *f)
 {
     static const char *const mmus[] = {"sv39", "sv48", "sv57", NULL},
-                             *const engines[] = {"interp", "jit", NULL},
+                             *const engines[] = {"auto", "jit", "interp", NULL},
                              *const clocks[] = {"host", "virtual", NULL},
                              *const timings[] = {"live", "fixed", NULL};
     int err = set_default(&c->mmu, f, "sv48");
     if (!err)
-        err = set_default(&c->engine, f, "interp");
+        err = set_default(&c->engine, f, "auto");
     if (!err)
         err = set_default(&c->clock, f, "host");
     if (!err)
@@ -76,6 +97,8 @@ static int check_choices(struct config *c, struct failure *f)
         err = one_of("mmu", c->mmu, mmus, f);
     if (!err)
         err = one_of("engine", c->engine, engines, f);
+    if (!err)
+        err = choose_engine(c, f);
     if (!err)
         err = one_of("clock", c->clock, clocks, f);
     if (!err)

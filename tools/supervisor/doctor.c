@@ -1,6 +1,7 @@
 /* `cleave doctor`: one line a check, with a fix for what is wrong. Each check does what a machine will do, as
  * far as it leaves nothing behind. */
 #include "tools/supervisor/config.h"
+#include "tools/supervisor/host.h"
 #include "tools/supervisor/images.h"
 #include "tools/supervisor/message.h"
 #include "tools/supervisor/runtime.h"
@@ -122,6 +123,18 @@ static void check_tap(struct finding *r)
     r->verdict = VERDICT_WARNING;
 }
 
+static void check_engine(struct finding *r)
+{
+    const char *lacks = host_translator_lacks();
+    if (!lacks) {
+        snprintf(r->text, sizeof(r->text), "the translator (--engine jit)");
+        return;
+    }
+    snprintf(r->text, sizeof(r->text), "the interpreter only: the translator needs %s", lacks);
+    snprintf(r->fix, sizeof(r->fix), "run on an x86-64 host with AVX2, BMI2 and FMA");
+    r->verdict = VERDICT_WARNING;
+}
+
 static void check_fds(struct finding *r)
 {
     struct rlimit limit;
@@ -157,7 +170,7 @@ static const struct {
 } checks[] = {
     {"memory", check_memfd},    {"processes", check_clone}, {"programs", check_programs},
     {"runtime", check_runtime}, {"files", check_fds},       {"temporary", check_temporary},
-    {"firmware", check_bios},   {"tap", check_tap},
+    {"firmware", check_bios},   {"engine", check_engine},   {"tap", check_tap},
 };
 
 static int report(const char *name, const struct finding *r, json_t *list)

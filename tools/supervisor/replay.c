@@ -1,5 +1,7 @@
 /* `cleave replay`: options, the console on stdout, and what is said at the end. */
 #include "tools/supervisor/replay.h"
+
+#include "tools/supervisor/config.h"
 #include "tools/supervisor/message.h"
 #include "tools/supervisor/spec.h"
 #include "tools/supervisor/verbs.h"
@@ -26,12 +28,15 @@ static int hash_positions(const struct invocation *in, struct replay_options *o,
 
 static int read_options(const struct invocation *in, struct replay_options *o, struct failure *f)
 {
-    const char *engine = options_get(in, "engine"), *speed = options_get(in, "speed");
-    *o = (struct replay_options){.engine = engine ? engine : "jit",
+    const char *wanted = options_get(in, "engine"), *engine, *speed = options_get(in, "speed");
+    int err = config_engine(wanted ? wanted : "auto", &engine, f);
+    if (err)
+        return err;
+    *o = (struct replay_options){.engine = engine,
                                  .serial = options_get(in, "serial"),
                                  .follow = options_has(in, "follow"),
                                  .realtime = speed && !strcmp(speed, "realtime")};
-    int err = trace_option_number(in, "until", &o->until, f);
+    err = trace_option_number(in, "until", &o->until, f);
     if (!err)
         err = trace_option_number(in, "hash-every", &o->hash_every, f);
     if (!err)
