@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#define THREAD_CLOCK  1    /* of the machine: clock crossings are many */
 #define MAX_IN_FLIGHT 4096 /* requests whose end is waited for; those beyond end without a reason */
 
 struct flight {
@@ -122,7 +123,8 @@ static void instant(struct timeline *l, const struct journal_entry *e, uint64_t 
     struct line a;
     bool hash = e->type == JOURNAL_STATE_HASH;
     const char *action = trace_action(e);
-    begin(l, "i", hash ? 1 : process_of(e->c.device), e->c.queue, action ? action : trace_kind(e), ns);
+    unsigned thread = !hash && e->c.kind == CROSSING_CLOCK ? THREAD_CLOCK : e->c.queue;
+    begin(l, "i", hash ? 1 : process_of(e->c.device), thread, action ? action : trace_kind(e), ns);
     fputs(",\"s\":\"t\"", l->out);
     arguments(l, e->c.icount, ns, &a);
     line_hex(&a, "pc", "0x", e->c.pc, 1);
@@ -164,12 +166,27 @@ static void name_process(struct timeline *l, unsigned process, const char *id, c
     fprintf(l->out, ",\"args\":{\"sort_index\":%u}}", process);
 }
 
+static void name_thread(struct timeline *l, unsigned process, unsigned queue, const char *name)
+{
+    begin(l, "M", process, queue, "thread_name", 0);
+    fputs(",\"args\":{\"name\":", l->out);
+    line_quote(l->out, name, strlen(name));
+    fputs("}}", l->out);
+}
+
 static void name_processes(struct timeline *l)
 {
     name_process(l, 1, "machine", "");
+    name_thread(l, 1, 0, "control");
+    name_thread(l, 1, THREAD_CLOCK, "clock");
     for (size_t i = 0; i < l->trace->header->n_devices; i++) {
         const Cleave__LogDevice *d = l->trace->header->devices[i];
         name_process(l, process_of(d->index), d->id, d->kind);
+        for (unsigned q = 0; q < d->n_queues && q <= UINT8_MAX; q++) {
+            char name[16];
+            snprintf(name, sizeof(name), "queue %u", q);
+            name_thread(l, process_of(d->index), q, name);
+        }
     }
 }
 
