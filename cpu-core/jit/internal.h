@@ -53,6 +53,7 @@ struct jit {
     const uint8_t *exit_link;   /* rdx: the link */
     const uint8_t *exit_at;     /* eax: offset in the page, ecx: reason */
     const uint8_t *load, *store, *group, *step;
+    const uint8_t *refill[2]; /* for writes: [1]; keeps all registers but rcx; ZF = 0: the access hits now */
     const uint8_t *csr, *ecall, *sret, *mret, *cbo_zero;
     const uint8_t *load_fpins;
 

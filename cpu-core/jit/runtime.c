@@ -131,6 +131,29 @@ static const uint8_t *emit_helper(struct emitter *e, void *const *function)
     return begin;
 }
 
+/* Registers that a call of a C function loses and translated code uses, vector registers apart. */
+static const uint8_t lost[] = {RAX, RDX, RSI, RDI, R8, R9, R10, R11};
+
+/* The second level of a bank, for an access at rax that missed the first. */
+static const uint8_t *emit_refill(struct emitter *e, bool write, void *const *function)
+{
+    const uint8_t *begin = e->at + e->run;
+
+    for (unsigned i = 0; i < sizeof lost; i++)
+        emit_push(e, lost[i]);
+    emit_lea(e, RSP, rm_mem(RSP, -8));
+    emit_lea(e, RDI, rm_mem(REG_HART, -HART_BIAS));
+    emit_load(e, RSI, rm_reg(RAX));
+    emit_const(e, RDX, write);
+    emit_op(e, OPC(0, 0, 0xff), 2, rm_at(function));
+    emit_op(e, OPC(0, 0, 0x84), RAX, rm_reg(RAX)); /* test of bytes */
+    emit_lea(e, RSP, rm_mem(RSP, 8));
+    for (unsigned i = sizeof lost; i-- > 0;)
+        emit_pop(e, lost[i]);
+    emit_ret(e);
+    return begin;
+}
+
 /* Loads the floating-point registers, or leaves where FS is not dirty. eax: offset of the block. */
 static void emit_load_fpins(struct jit *j, struct emitter *e)
 {
@@ -184,6 +207,9 @@ static void emit_fixed(struct jit *j)
         helpers[i] = calls[i].function;
         *calls[i].entry = emit_helper(&e, &helpers[i]);
     }
+    helpers[sizeof calls / sizeof *calls] = (void *)(uintptr_t)mmu_refill;
+    for (unsigned write = 0; write < 2; write++)
+        j->refill[write] = emit_refill(&e, write, &helpers[sizeof calls / sizeof *calls]);
     emit_load_fpins(j, &e);
     memcpy(&j->enter, &enter, sizeof enter);
     j->blocks.stale = j->exit_lookup;

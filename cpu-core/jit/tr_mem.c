@@ -83,6 +83,10 @@ static void check_tag(struct tr *t, unsigned base, int32_t low, int32_t high, un
     int32_t table = write ? offsetof(struct tlb_bank, w) : offsetof(struct tlb_bank, r);
     unsigned from = RAX;
 
+    miss->again = e->at;
+    miss->low = (int16_t)low;
+    miss->high = (int16_t)high;
+    miss->write = write;
     if (!pinned(t, base)) {
         emit_load(e, RAX, gx(t, base));
         if (low)
@@ -132,9 +136,6 @@ static void open_group(struct tr *t, unsigned base, bool write, const struct spa
     struct stub *miss = tr_stub(t, STUB_GROUP);
     struct span *other = write ? &t->group_read : &t->group_write;
 
-    miss->low = (int16_t)s->low;
-    miss->high = (int16_t)s->high;
-    miss->back = t->e.at;
     check_tag(t, base, s->low, s->high, 0, write, miss);
     take_addend(t, base, write, RDX);
     if (t->group_base != base || s->low > other->high || s->high < other->low)
@@ -277,6 +278,13 @@ static void stub_address(struct tr *t, unsigned base, int32_t disp)
         emit_alu_const(&t->cold, ALU_ADD, rm_reg(RAX), disp);
 }
 
+void tr_refill(struct tr *t, const struct stub *s)
+{
+    stub_address(t, t->seq[s->insn].in.rs1, s->low);
+    emit_call_run(&t->cold, t->j->refill[s->write]);
+    emit_bind(emit_jcc(&t->cold, CC_NE), s->again);
+}
+
 static void group_stub(struct tr *t, const struct stub *s, const struct insn *in)
 {
     struct site site = tr_site(t, s->insn);
@@ -286,7 +294,6 @@ static void group_stub(struct tr *t, const struct stub *s, const struct insn *in
 
     site.size = isa_table[in->op].size;
     site.sext = is_store(in);
-    stub_address(t, in->rs1, s->low);
     regs_give_back(t, &t->cold);
     emit_const(&t->cold, RCX, site_pack(&site));
     emit_const(&t->cold, RDX, range);
@@ -294,7 +301,7 @@ static void group_stub(struct tr *t, const struct stub *s, const struct insn *in
     emit_op(&t->cold, X_TEST, RAX, rm_reg(RAX));
     split = emit_jcc(&t->cold, CC_E);
     regs_take(t, &t->cold);
-    emit_jmp_to(&t->cold, s->back);
+    emit_jmp_to(&t->cold, s->again);
     emit_bind(split, t->cold.at);
     emit_alu_const(&t->cold, ALU_ADD, rm_reg(REG_LEFT), site.refund);
     l = blocks_link(&t->j->blocks, site.offset, true);
@@ -310,21 +317,21 @@ void tr_mem_stub(struct tr *t, struct stub *s)
     const struct insn *in = &t->seq[s->insn].in;
     struct site site = tr_site(t, s->insn);
 
-    if (s->kind == STUB_GROUP) {
-        group_stub(t, s, in);
-        return;
-    }
     if (s->kind == STUB_ADDEND) {
         emit_load(&t->cold, RAX, addend_at(false));
         emit_store(&t->cold, rm_at(s->word), RAX);
         emit_jmp_to(&t->cold, s->back);
         return;
     }
+    tr_refill(t, s);
+    if (s->kind == STUB_GROUP) {
+        group_stub(t, s, in);
+        return;
+    }
     site.size = isa_table[in->op].size;
     site.sext = isa_table[in->op].flags & ISA_SEXT;
     site.reg = s->kind == STUB_LOAD ? in->rd : in->rs2;
     site.fp = isa_table[in->op].flags & ISA_FS;
-    stub_address(t, in->rs1, in->imm);
     regs_give_back(t, &t->cold);
     emit_const(&t->cold, RCX, site_pack(&site));
     emit_call_run(&t->cold, s->kind == STUB_LOAD ? t->j->load : t->j->store);

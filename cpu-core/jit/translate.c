@@ -323,6 +323,8 @@ static void step_stub(struct tr *t, const struct stub *s)
 {
     struct site site = tr_site(t, s->insn);
 
+    if (s->again)
+        tr_refill(t, s);
     regs_give_back(t, &t->cold);
     emit_const(&t->cold, RAX, class_of(&t->seq[s->insn].in));
     emit_const(&t->cold, RCX, site_pack(&site));

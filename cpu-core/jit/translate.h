@@ -24,11 +24,13 @@ struct stub {
     uint8_t kind;
     uint8_t insn; /* index */
     uint8_t njumps;
-    uint8_t *jumps[4];   /* that come here */
-    const uint8_t *back; /* where to go on; STUB_GROUP: the check again */
-    int32_t target;      /* STUB_EXIT: offset from the page */
-    uint64_t *word;      /* STUB_ADDEND: what is kept */
-    int16_t low, high;   /* STUB_GROUP: range of displacements, inclusive */
+    uint8_t *jumps[4];    /* that come here */
+    const uint8_t *back;  /* where to go on */
+    const uint8_t *again; /* the check of a bank, NULL: none */
+    int32_t target;       /* STUB_EXIT: offset from the page */
+    uint64_t *word;       /* STUB_ADDEND: what is kept */
+    int16_t low, high;    /* of the check: range of displacements, inclusive */
+    bool write;           /* of the check */
 };
 
 /* Displacements of the first and last byte of accesses off one base. */
@@ -145,6 +147,9 @@ struct rm tr_access(struct tr *t, const struct insn *in, bool write, struct stub
 /* The operand for an aligned access of `size` bytes at `base`; jumps to the stub if it is not aligned or on a
  * miss. Uses rax, and rcx for the operand. */
 struct rm tr_check_aligned(struct tr *t, unsigned base, unsigned size, bool write, struct stub *miss);
+
+/* In cold code: the check of `s` again if the bank's second level has the page. */
+void tr_refill(struct tr *t, const struct stub *s);
 
 /* Stubs of accesses, and what an instruction leaves of the live group. */
 void tr_mem_stub(struct tr *t, struct stub *s);

@@ -16,17 +16,17 @@ static int translate(struct hart *h, uint64_t va, enum mmu_access access, struct
 {
     struct mmu *m = h->mmu;
     bool fetch = access == MMU_FETCH;
-    if (!fetch) {
-        t->host = bank_fill_from_large(m, h, va, access);
-        if (t->host) {
-            t->pa = address_of(m, t->host);
-            return 0;
-        }
+    uint8_t *host = fetch ? NULL : fill_from_large(m, h, va, access & MMU_WRITE);
+    if (host) {
+        *t = (struct mmu_target){.pa = address_of(m, host), .host = host};
+        return 0;
     }
     struct walk w;
     int cause = walk(m, h, va, access, fetch ? h->priv : hart_data_priv(h), &w);
-    if (cause)
-        return hart_raise(h, (enum exception)cause, va);
+    if (cause) {
+        hart_raise(h, (enum exception)cause, va);
+        return -EFAULT;
+    }
     t->pa = w.pa;
     t->host = NULL;
     if (!ram_contains(m->ram, w.pa, 1))

@@ -17,12 +17,28 @@ static void drop_fetches(struct tlb_bank *b)
     memset(b->fetched, 0, sizeof b->fetched);
 }
 
+static void clear_used(struct tlb_bank *b)
+{
+    for (unsigned i = 0; i < TLB_SLOTS / TLB_RUN; i++) {
+        if (!b->used[i])
+            continue;
+        clear_slots(b->r + i * TLB_RUN, TLB_RUN);
+        clear_slots(b->w + i * TLB_RUN, TLB_RUN);
+        b->used[i] = 0;
+    }
+}
+
 void bank_clear(struct mmu *m, struct tlb_bank *b)
 {
     m->stats.bank_flushes++;
     drop_fetches(b);
-    clear_slots(b->r, TLB_SLOTS);
-    clear_slots(b->w, TLB_SLOTS);
+    if (b->in_use) {
+        clear_used(b);
+    } else {
+        clear_slots(b->r, TLB_SLOTS);
+        clear_slots(b->w, TLB_SLOTS);
+        b->in_use = true;
+    }
     clear_slots(b->x, TLB_FETCH_SLOTS);
     clear_slots(b->large_r, TLB_LARGE_SLOTS);
     clear_slots(b->large_w, TLB_LARGE_SLOTS);
@@ -30,7 +46,9 @@ void bank_clear(struct mmu *m, struct tlb_bank *b)
 
 void bank_clear_writes(struct tlb_bank *b)
 {
-    clear_slots(b->w, TLB_SLOTS);
+    for (unsigned i = 0; i < TLB_SLOTS / TLB_RUN; i++)
+        if (b->used[i])
+            clear_slots(b->w + i * TLB_RUN, TLB_RUN);
 }
 
 static void drop_slot(struct tlb_slot *s, uint64_t va)
@@ -70,85 +88,19 @@ void bank_drop_range(struct tlb_bank *b, uint64_t va, unsigned shift)
 {
     uint64_t pages = 1ull << (shift - PAGE_SHIFT);
     unsigned from = pages < TLB_SLOTS ? slot_of(va) : 0, n = pages < TLB_SLOTS ? (unsigned)pages : TLB_SLOTS;
-    drop_slots(b->r + from, n, va, shift);
-    drop_slots(b->w + from, n, va, shift);
+    for (unsigned run = from / TLB_RUN; run < (from + n) / TLB_RUN; run++) {
+        if (!b->used[run])
+            continue;
+        drop_slots(b->r + run * TLB_RUN, TLB_RUN, va, shift);
+        drop_slots(b->w + run * TLB_RUN, TLB_RUN, va, shift);
+    }
     drop_slots(b->x, TLB_FETCH_SLOTS, va, shift);
-    drop_slots(b->large_r, TLB_LARGE_SLOTS, va, shift);
-    drop_slots(b->large_w, TLB_LARGE_SLOTS, va, shift);
+    from = pages <= TLB_LARGE_PAGES ? large_slot_of(va) : 0;
+    n = pages <= TLB_LARGE_PAGES ? 1 : TLB_LARGE_SLOTS;
+    drop_slots(b->large_r + from, n, va, shift);
+    drop_slots(b->large_w + from, n, va, shift);
     if (range_has_fetch_mark(b, va, shift))
         drop_fetches(b);
-}
-
-/* Remembers that the page may have write entries in slot `slot` of any bank. */
-static void record_write(struct mmu *m, uint64_t page, uint64_t slot)
-{
-    uint8_t *attr = &m->ram->attr[page];
-    uint64_t *word = &m->write_slots[page];
-    if (!(*attr & PAGE_WRITE)) {
-        *attr |= PAGE_WRITE;
-        *word = slot | 1ull << WRITE_COUNT_SHIFT;
-        return;
-    }
-    unsigned n = (unsigned)(*word >> WRITE_COUNT_SHIFT);
-    for (unsigned i = 0; i < n; i++)
-        if ((*word >> WRITE_SLOT_BITS * i & (TLB_SLOTS - 1)) == slot)
-            return;
-    if (n == WRITE_SLOTS)
-        *attr |= PAGE_WRITE_MANY;
-    else
-        *word += slot << WRITE_SLOT_BITS * n | 1ull << WRITE_COUNT_SHIFT;
-}
-
-/* Enters the page of `va`, which is page `page` of RAM, for a granted data access. */
-static void fill_data(struct mmu *m, struct tlb_bank *b, uint64_t va, uint64_t page, enum mmu_access access)
-{
-    struct tlb_slot entry = {.tag = va, .addend = (uint64_t)m->ram->host + (page << PAGE_SHIFT) - va};
-    b->r[slot_of(va)] = entry; /* W implies R, in PTEs and in PMP */
-    m->stats.read_fills++;
-    if (access & MMU_WRITE && !(m->ram->attr[page] & (PAGE_HELD | PAGE_WALKED))) {
-        ram_mark_dirty(m->ram, page);
-        record_write(m, page, slot_of(va));
-        b->w[slot_of(va)] = entry;
-        m->stats.write_fills++;
-    }
-}
-
-static inline unsigned large_slot_of(uint64_t va)
-{
-    return va >> TLB_LARGE_SHIFT & (TLB_LARGE_SLOTS - 1);
-}
-
-static inline uint64_t large_of(uint64_t va)
-{
-    return va >> TLB_LARGE_SHIFT << TLB_LARGE_SHIFT;
-}
-
-/* Enters the 2 MiB around a walked translation if its leaf is at least as large. They derive from the same
- * PTEs as the page, all above the last level: whoever drops for a change of one of those drops a range of at
- * least 2 MiB. */
-static void fill_large(struct mmu *m, struct tlb_bank *b, const struct walk *w, enum mmu_access access)
-{
-    if (w->leaf == 0 || w->top < w->leaf || !ram_contains(m->ram, large_of(w->pa), 1ull << TLB_LARGE_SHIFT))
-        return;
-    struct tlb_slot entry = {.tag = large_of(w->va), .addend = (uint64_t)ram_at(m->ram, w->pa) - w->va};
-    b->large_r[large_slot_of(w->va)] = entry;
-    if (access & MMU_WRITE)
-        b->large_w[large_slot_of(w->va)] = entry;
-}
-
-uint8_t *bank_fill_from_large(struct mmu *m, struct hart *h, uint64_t va, enum mmu_access access)
-{
-    struct tlb_bank *b = h->bank;
-    const struct tlb_slot *s = &(access & MMU_WRITE ? b->large_w : b->large_r)[large_slot_of(va)];
-    if (s->tag != large_of(va))
-        return NULL;
-    uint8_t *host = (uint8_t *)(va + s->addend);
-    uint64_t page = (uint64_t)(host - m->ram->host) >> PAGE_SHIFT;
-    if (!hart_pmp_allows(h, RAM_BASE + (page << PAGE_SHIFT), access, hart_data_priv(h)))
-        return NULL;
-    fill_data(m, b, page_of(va), page, access);
-    m->stats.large_fills++;
-    return host;
 }
 
 void bank_fill(struct mmu *m, struct hart *h, struct tlb_bank *b, const struct walk *w,
@@ -165,8 +117,8 @@ void bank_fill(struct mmu *m, struct hart *h, struct tlb_bank *b, const struct w
         m->stats.fetch_fills++;
         return;
     }
-    fill_data(m, b, va, page, access);
-    fill_large(m, b, w, access);
+    fill_page(m, b, va, page, access & MMU_WRITE);
+    fill_large(m, h, b, w, access);
 }
 
 void revoke_writes(struct mmu *m, uint64_t page)

@@ -12,6 +12,8 @@
 
 #include <stdbool.h>
 
+#define TLB_LARGE_PAGES (1u << (TLB_LARGE_SHIFT - PAGE_SHIFT))
+
 #define PTE_V    (1ull << 0)
 #define PTE_R    (1ull << 1)
 #define PTE_W    (1ull << 2)
@@ -106,6 +108,10 @@ static inline unsigned slot_of(uint64_t va)
 {
     return (va >> PAGE_SHIFT) & (TLB_SLOTS - 1);
 }
+static inline unsigned large_slot_of(uint64_t va)
+{
+    return va >> TLB_LARGE_SHIFT & (TLB_LARGE_SLOTS - 1);
+}
 static inline unsigned fetch_slot_of(uint64_t va)
 {
     return (va >> PAGE_SHIFT) & (TLB_FETCH_SLOTS - 1);
@@ -168,9 +174,15 @@ static inline struct tlb_bank *bank_of_id(const struct mmu *m, unsigned id)
 void bank_fill(struct mmu *m, struct hart *h, struct tlb_bank *b, const struct walk *w,
                enum mmu_access access);
 
-/* Serves a data access from the second level of the hart's bank: enters its page and returns the host address
- * of `va`. NULL if there is no such entry. */
-uint8_t *bank_fill_from_large(struct mmu *m, struct hart *h, uint64_t va, enum mmu_access access);
+/* fill.c: enters the page of `va`, which is page `page` of RAM, for a granted data access; enters the 2 MiB
+ * around the translation `w` if they are one. */
+void fill_page(struct mmu *m, struct tlb_bank *b, uint64_t va, uint64_t page, bool write);
+void fill_large(struct mmu *m, struct hart *h, struct tlb_bank *b, const struct walk *w,
+                enum mmu_access access);
+
+/* Serves a data access from the second level of the hart's bank: enters its page, if it may have entries, and
+ * returns the host address of `va`. NULL if there is no such entry. */
+uint8_t *fill_from_large(struct mmu *m, struct hart *h, uint64_t va, bool write);
 
 /* track.c */
 void track_walk(struct mmu *m, struct hart *h, const struct walk *w, unsigned bank);

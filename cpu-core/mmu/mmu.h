@@ -21,6 +21,7 @@ struct engine;
 #define TLB_LARGE_SHIFT 21
 #define TLB_BANKS       16   /* per hart */
 #define TLB_NO_TAG      1ull /* matches no page address */
+#define TLB_RUN         16   /* slots whose use is known together */
 
 /* 4 KiB translation: `tag` is the virtual page address, `addend` turns a virtual address into a host address.
  * Exists only for RAM, so a hit can not fault. An r or x slot implies A = 1, a w slot D = 1 and a page that
@@ -41,12 +42,14 @@ struct tlb_bank {
     struct tlb_slot large_r[TLB_LARGE_SLOTS]; /* second level: 2 MiB that lie in one leaf and in RAM, by their
                                                  first page */
     struct tlb_slot large_w[TLB_LARGE_SLOTS];
+    uint8_t used[TLB_SLOTS / TLB_RUN];      /* 1: r or w may have entries in this run of slots */
     uint64_t fetched[TLB_FETCH_MARKS / 64]; /* hashed pages with fetch translations since fetch_gen changed */
     uint64_t
         fetch_gen; /* what was derived from fetch translations of this bank holds while this is unchanged */
     uint64_t root; /* satp (MODE and PPN, ASID cleared) the bank belongs to; 0 for bare */
     uint8_t view;
     uint8_t index; /* of this bank in its hart */
+    bool in_use;   /* cleared once: what is not marked as used is empty */
     uint64_t last_use;
 };
 
@@ -110,6 +113,12 @@ static inline uint8_t *mmu_hit_write(const struct hart *h, uint64_t va, unsigned
     const struct tlb_slot *s = &h->bank->w[(va >> PAGE_SHIFT) & (TLB_SLOTS - 1)];
     return s->tag == ((va + size - 1) & PAGE_MASK) ? (uint8_t *)(va + s->addend) : 0;
 }
+
+/* Enters the page of `va` for reading or writing from the second level of the hart's bank, whatever lies at
+ * `va` in it. False if that has no such entry, the page may have none of its own, or it is there already.
+ * Uses no vector register and leaves the floating-point environment alone: translated code calls it as it is.
+ */
+bool mmu_refill(struct hart *h, uint64_t va, bool write);
 
 /* Full loads and stores of 1, 2, 4 or 8 bytes for the hart's current data view: any alignment, both pages of
  * a crossing access checked before a byte is written (tval names the failing part), MMIO (misaligned MMIO is

@@ -49,14 +49,6 @@ void ram_destroy(struct ram *r)
     memset(r, 0, sizeof *r);
 }
 
-void ram_mark_dirty(struct ram *r, uint64_t page)
-{
-    if (r->attr[page] & PAGE_DIRTY)
-        return;
-    r->attr[page] |= PAGE_DIRTY;
-    r->dirty_list[r->ndirty++] = (uint32_t)page;
-}
-
 static int page_is_zero(const uint8_t *host)
 {
     uint64_t first;

@@ -51,7 +51,13 @@ static inline uint64_t ram_page(uint64_t pa)
 }
 
 /* Marks the page dirty; every store path goes through here once per page and epoch. */
-void ram_mark_dirty(struct ram *r, uint64_t page);
+static inline void ram_mark_dirty(struct ram *r, uint64_t page)
+{
+    if (r->attr[page] & PAGE_DIRTY)
+        return;
+    r->attr[page] |= PAGE_DIRTY;
+    r->dirty_list[r->ndirty++] = (uint32_t)page;
+}
 
 /* Sum mod 2^64 over the non-zero 4 KiB pages of XXH3(page number as 8 little-endian bytes || contents),
  * brought up to date from the dirty pages; clears PAGE_DIRTY (the caller, the mmu, drops write entries).

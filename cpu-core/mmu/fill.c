@@ -1,0 +1,110 @@
+/* Data translations enter the banks: from a walk, and from the second level of a bank to the first.
+ * Translated code calls this file without saving vector registers: it is compiled to use none, and calls no
+ * other file. Knows nothing of PTEs. */
+#include "cpu-core/mmu/internal.h"
+
+/* Remembers that the page may have write entries in slot `slot` of any bank. */
+static void record_write(struct mmu *m, uint64_t page, uint64_t slot)
+{
+    uint8_t *attr = &m->ram->attr[page];
+    uint64_t *word = &m->write_slots[page];
+    if (!(*attr & PAGE_WRITE)) {
+        *attr |= PAGE_WRITE;
+        *word = slot | 1ull << WRITE_COUNT_SHIFT;
+        return;
+    }
+    unsigned n = (unsigned)(*word >> WRITE_COUNT_SHIFT);
+    for (unsigned i = 0; i < n; i++)
+        if ((*word >> WRITE_SLOT_BITS * i & (TLB_SLOTS - 1)) == slot)
+            return;
+    if (n == WRITE_SLOTS)
+        *attr |= PAGE_WRITE_MANY;
+    else
+        *word += slot << WRITE_SLOT_BITS * n | 1ull << WRITE_COUNT_SHIFT;
+}
+
+static inline bool may_write(const struct mmu *m, uint64_t page)
+{
+    return !(m->ram->attr[page] & (PAGE_HELD | PAGE_WALKED));
+}
+
+void fill_page(struct mmu *m, struct tlb_bank *b, uint64_t va, uint64_t page, bool write)
+{
+    unsigned slot = slot_of(va);
+    uint64_t addend = (uint64_t)m->ram->host + (page << PAGE_SHIFT) - va;
+    b->r[slot].tag = va; /* W implies R, in PTEs and in PMP */
+    b->r[slot].addend = addend;
+    b->used[slot / TLB_RUN] = 1;
+    m->stats.read_fills++;
+    if (!write || !may_write(m, page))
+        return;
+    ram_mark_dirty(m->ram, page);
+    record_write(m, page, slot);
+    b->w[slot].tag = va;
+    b->w[slot].addend = addend;
+    m->stats.write_fills++;
+}
+
+static inline uint64_t large_of(uint64_t va)
+{
+    return va >> TLB_LARGE_SHIFT << TLB_LARGE_SHIFT;
+}
+
+/* Whether one PMP entry decides for all of the 2 MiB around `pa`, which is granted. */
+static bool one_pmp_entry(const struct hart *h, uint64_t pa)
+{
+    uint64_t first = large_of(pa) >> PAGE_SHIFT;
+    return (hart_data_priv(h) == PRIV_M && !h->pmp_locked) ||
+           (first >= h->pmp_near_first && first + TLB_LARGE_PAGES - 1 <= h->pmp_near_last);
+}
+
+/* They derive from the same PTEs as the page, all above the last level: whoever drops for a change of one of
+ * those drops a range of at least 2 MiB. The PMP check of the walk was the last one. */
+void fill_large(struct mmu *m, struct hart *h, struct tlb_bank *b, const struct walk *w,
+                enum mmu_access access)
+{
+    if (w->leaf == 0 || !ram_contains(m->ram, large_of(w->pa), 1ull << TLB_LARGE_SHIFT) ||
+        !one_pmp_entry(h, w->pa))
+        return;
+    unsigned slot = large_slot_of(w->va);
+    uint64_t addend = (uint64_t)ram_at(m->ram, w->pa) - w->va;
+    b->large_r[slot].tag = large_of(w->va);
+    b->large_r[slot].addend = addend;
+    if (!(access & MMU_WRITE))
+        return;
+    b->large_w[slot].tag = large_of(w->va);
+    b->large_w[slot].addend = addend;
+}
+
+/* Host address of `va` by the second level, or NULL. */
+static inline uint8_t *large_hit(const struct tlb_bank *b, uint64_t va, bool write)
+{
+    const struct tlb_slot *s = &(write ? b->large_w : b->large_r)[large_slot_of(va)];
+    return s->tag == large_of(va) ? (uint8_t *)(va + s->addend) : NULL;
+}
+
+uint8_t *fill_from_large(struct mmu *m, struct hart *h, uint64_t va, bool write)
+{
+    uint8_t *host = large_hit(h->bank, va, write);
+    if (!host)
+        return NULL;
+    fill_page(m, h->bank, page_of(va), (uint64_t)(host - m->ram->host) >> PAGE_SHIFT, write);
+    m->stats.large_fills++;
+    return host;
+}
+
+bool mmu_refill(struct hart *h, uint64_t va, bool write)
+{
+    struct tlb_bank *b = h->bank;
+    unsigned slot = slot_of(va);
+    uint8_t *host = large_hit(b, va, write);
+    if (!host || (write ? b->w : b->r)[slot].tag == page_of(va))
+        return false;
+    struct mmu *m = h->mmu;
+    uint64_t page = (uint64_t)(host - m->ram->host) >> PAGE_SHIFT;
+    if (write && !may_write(m, page))
+        return false;
+    fill_page(m, b, page_of(va), page, write);
+    m->stats.large_fills++;
+    return true;
+}
