@@ -1,7 +1,8 @@
 /* Writes a trace of a small invented run with the log's own writer, for the tests of the commands that read
  * traces. The kernel goes to the content store; of the disk, the page in the middle is read, twice.
  *
- * make-trace OUT [--kernel FILE] [--disk FILE] [--open] [--exit ICOUNT] [--repeat N] [--clock virtual] */
+ * make-trace OUT [--kernel FILE [--uncopied]] [--disk FILE] [--open] [--exit ICOUNT] [--repeat N] [--clock
+ * virtual] */
 #include "replay-broker/log.h"
 #include "tools/trace/store.h"
 
@@ -147,6 +148,19 @@ static uint64_t edge_digest(int fd, uint64_t at, size_t len)
     return XXH3_64bits(bytes, len);
 }
 
+/* As when nothing can be copied to the store. */
+static void describe_uncopied(Cleave__LogFile *f, const char *path)
+{
+    struct stat st;
+    int fd = open(path, O_RDONLY);
+    need(fd >= 0 && fstat(fd, &st) == 0, path);
+    size_t edge = st.st_size < EDGE ? (size_t)st.st_size : EDGE;
+    f->size = (uint64_t)st.st_size;
+    f->first_digest = edge_digest(fd, 0, edge);
+    f->last_digest = edge_digest(fd, f->size - edge, edge);
+    close(fd);
+}
+
 static void describe_kernel(Cleave__LogFile *f, const char *path)
 {
     static struct store_digest d;
@@ -161,15 +175,10 @@ static void describe_kernel(Cleave__LogFile *f, const char *path)
 /* Returns where the page is. */
 static uint64_t describe_disk(Cleave__LogFile *f, const char *path, uint8_t *page)
 {
-    struct stat st;
+    describe_uncopied(f, path);
+    uint64_t middle = f->size / 2 / PAGE * PAGE;
     int fd = open(path, O_RDONLY);
-    need(fd >= 0 && fstat(fd, &st) == 0, path);
-    uint64_t middle = (uint64_t)st.st_size / 2 / PAGE * PAGE;
     need(pread(fd, page, PAGE, (off_t)middle) == PAGE, path);
-    size_t edge = st.st_size < EDGE ? (size_t)st.st_size : EDGE;
-    f->size = (uint64_t)st.st_size;
-    f->first_digest = edge_digest(fd, 0, edge);
-    f->last_digest = edge_digest(fd, f->size - edge, edge);
     close(fd);
     return middle;
 }
@@ -187,7 +196,7 @@ static void describe_device(Cleave__LogDevice *d, char *id, char *kind, unsigned
 struct arguments {
     char *kernel, *disk, *clock;
     uint64_t exit, repeat;
-    bool open;
+    bool open, uncopied;
 };
 
 static void write_trace(const char *out, const struct arguments *a)
@@ -221,7 +230,7 @@ static void write_trace(const char *out, const struct arguments *a)
         if (path && i)
             w.page = describe_disk(f, path, page);
         else if (path)
-            describe_kernel(f, path);
+            (a->uncopied ? describe_uncopied : describe_kernel)(f, path);
         if (path)
             file_list[h.n_files++] = f;
     }
@@ -247,6 +256,8 @@ int main(int argc, char **argv)
         const char *value = i + 1 < argc ? argv[i + 1] : "";
         if (strcmp(argv[i], "--open") == 0)
             a.open = true;
+        else if (strcmp(argv[i], "--uncopied") == 0)
+            a.uncopied = true;
         else if (strcmp(argv[i], "--kernel") == 0)
             a.kernel = argv[++i];
         else if (strcmp(argv[i], "--disk") == 0)

@@ -304,6 +304,16 @@ class Pack(Case):
         self.assertEqual(os.stat(self.dir / 'packed').st_mode & 0o777, 0o600)
         self.assertIn('equal', self.good('diff', 'full.trace', 'packed'))
 
+    def test_kernel_that_the_store_does_not_have(self):
+        self.with_files('full.trace', '--uncopied')
+        self.assertEqual(json.loads(self.good('info', '--json', 'full.trace'))['files'][0]['digest'], '')
+        self.good('pack', 'full.trace', 'packed')
+        (self.dir / 'Image').unlink()
+        file = json.loads(self.good('info', '--json', 'packed'))['files'][0]
+        self.assertEqual((file['state'], len(file['digest'])), ('stored', 32))
+        self.refused(1, 'cannot open kernel: Image: No such file or directory\nhint: --image kernel=FILE', 'pack',
+                     'full.trace', 'again')
+
     def test_again(self):
         self.with_files()
         self.good('pack', 'full.trace', 'once')

@@ -1,6 +1,7 @@
 /* `cleave trace pack`: the same records in a trace that needs no file but itself. */
 #include "tools/supervisor/message.h"
 #include "tools/trace/bodies.h"
+#include "tools/trace/store.h"
 #include "tools/trace/verb.h"
 
 #include <errno.h>
@@ -110,10 +111,28 @@ static int store_file(struct packing *p, const Cleave__LogFile *file, struct fai
     return 0;
 }
 
-/* Whoever replays needs all of a file with a digest, and of another one what the records refer to. */
+/* Of a disk, what was read of it is needed, and becomes inline; of what the machine is started from, all. */
 static bool is_to_store(const Cleave__LogFile *file)
 {
-    return file->digest.len && !file->unused;
+    return !file->unused && strncmp(file->role, "disk:", 5) != 0;
+}
+
+/* A file may have been recorded without a copy in the store, and so without a digest of all its bytes. */
+static int complete(struct packing *p, const Cleave__LogFile *from, Cleave__LogFile *to,
+                    struct store_digest *digest, struct failure *f)
+{
+    to->stored = is_to_store(from);
+    to->unused = !to->stored;
+    if (!to->stored || from->digest.len)
+        return 0;
+    int fd = bodies_open_file(&p->bodies, from, f);
+    if (fd < 0)
+        return fd;
+    int err = store_digest(fd, digest, &to->size);
+    to->digest = (ProtobufCBinaryData){.len = sizeof(digest->bytes), .data = digest->bytes};
+    return err ? failure_set(f, STATUS_FAILED, -err, "%s: cannot read %s: %s", p->from->path, from->name,
+                             strerror(-err))
+               : 0;
 }
 
 static int write_header(struct packing *p, struct failure *f)
@@ -121,19 +140,22 @@ static int write_header(struct packing *p, struct failure *f)
     Cleave__LogHeader h = *p->from->header;
     Cleave__LogFile *files = calloc(h.n_files + 1, sizeof(*files));
     Cleave__LogFile **list = calloc(h.n_files + 1, sizeof(*list));
-    int err = files && list ? 0 : -ENOMEM;
+    struct store_digest *digests = calloc(h.n_files + 1, sizeof(*digests));
+    int err = files && list && digests ? 0 : write_failed(p, -ENOMEM, f);
     for (size_t i = 0; !err && i < h.n_files; i++) {
         files[i] = *p->from->header->files[i];
-        files[i].stored = is_to_store(&files[i]);
-        files[i].unused = !files[i].stored;
         list[i] = &files[i];
+        err = complete(p, p->from->header->files[i], list[i], &digests[i], f);
     }
     h.files = list;
-    if (!err)
+    if (!err) {
         err = log_writer_create(&p->to, p->fd, &(struct log_options){.level = LEVEL}, &h);
+        err = err ? write_failed(p, err, f) : 0;
+    }
     free(files);
     free(list);
-    return err ? write_failed(p, err, f) : 0;
+    free(digests);
+    return err;
 }
 
 static int write_files(struct packing *p, struct failure *f)
