@@ -91,11 +91,23 @@ static int place_initrd(struct boot *b, const struct board_config *cfg, uint64_t
     return 0;
 }
 
+static int build_fdt(struct boot *b, const struct board_config *cfg, uint64_t initrd_at)
+{
+    if (!cfg->device_tree)
+        return devicetree_build(cfg, initrd_at, b->initrd_len, &b->fdt, &b->fdt_len);
+    b->fdt = malloc(cfg->device_tree_len);
+    if (!b->fdt)
+        return -ENOMEM;
+    memcpy(b->fdt, cfg->device_tree, cfg->device_tree_len);
+    b->fdt_len = cfg->device_tree_len;
+    return 0;
+}
+
 /* The device tree's size does not depend on the initrd's place, so a first one, with any place, tells where
  * it goes. */
 static int place_fdt(struct boot *b, const struct board_config *cfg, char *err, size_t errlen)
 {
-    int e = devicetree_build(cfg, RAM_BASE, b->initrd_len, &b->fdt, &b->fdt_len);
+    int e = build_fdt(b, cfg, RAM_BASE);
     if (e)
         return e;
     if (b->fdt_len > cfg->memory)
@@ -154,7 +166,7 @@ int boot_plan(struct boot *b, const struct board_config *cfg, char *err, size_t 
         return e;
     free(b->fdt);
     b->fdt = NULL;
-    e = devicetree_build(cfg, b->initrd_at, b->initrd_len, &b->fdt, &b->fdt_len);
+    e = build_fdt(b, cfg, b->initrd_at);
     if (!e)
         write_rom(b);
     return e;

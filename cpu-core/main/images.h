@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define IMAGES_MAX 3
+#define IMAGES_MAX 4
 
 /* One chunk of an image, compressed; NULL while it is plain. */
 struct image_chunk {

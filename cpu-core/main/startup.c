@@ -164,7 +164,8 @@ static int create(int control, struct control_message *msg, struct machine **m)
     struct board_config *b = &cfg.board;
     if ((e = take_image(msg, "bios", images, control, &b->bios, &b->bios_len)) < 0 ||
         (e = take_image(msg, "kernel", images, control, &b->kernel, &b->kernel_len)) < 0 ||
-        (e = take_image(msg, "initrd", images, control, &b->initrd, &b->initrd_len)) < 0)
+        (e = take_image(msg, "initrd", images, control, &b->initrd, &b->initrd_len)) < 0 ||
+        (e = take_image(msg, "device-tree", images, control, &b->device_tree, &b->device_tree_len)) < 0)
         return e;
     cfg.images = images;
     struct machine_host host = {.control = control,

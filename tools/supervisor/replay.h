@@ -29,7 +29,7 @@ struct replay_plan {
     struct trace *trace;
     const struct replay_options *options;
     json_t *configuration;
-    int kernel, bios, initrd;
+    int kernel, bios, initrd, device_tree;
     struct {
         uint32_t id;
         int fd;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #define BOARD_SLOTS 8 /* as in handshake.c: slots of the board at least */
@@ -81,10 +82,23 @@ static int open_files(struct replay_plan *p, struct failure *f)
     return err;
 }
 
+/* What the recorded guest found, whatever this build would describe. */
+static int open_device_tree(struct replay_plan *p, struct failure *f)
+{
+    const ProtobufCBinaryData *tree = &p->trace->header->device_tree;
+    if (!tree->len)
+        return 0;
+    p->device_tree = memfd_create("device-tree", MFD_CLOEXEC);
+    if (p->device_tree < 0 || write(p->device_tree, tree->data, tree->len) != (ssize_t)tree->len)
+        return failure_set(f, STATUS_FAULT, errno, "cannot copy the device tree: %s", strerror(errno));
+    return 0;
+}
+
 int replay_plan(struct replay_plan *p, struct trace *t, const struct replay_options *o, struct failure *f)
 {
     json_error_t error;
-    *p = (struct replay_plan){.trace = t, .options = o, .kernel = -1, .bios = -1, .initrd = -1};
+    *p = (struct replay_plan){
+        .trace = t, .options = o, .kernel = -1, .bios = -1, .initrd = -1, .device_tree = -1};
     p->configuration = json_loads(t->header->configuration, 0, &error);
     if (!json_is_object(p->configuration)) {
         json_decref(p->configuration);
@@ -94,6 +108,8 @@ int replay_plan(struct replay_plan *p, struct trace *t, const struct replay_opti
     int err = check_images(p, f);
     if (!err)
         err = open_files(p, f);
+    if (!err)
+        err = open_device_tree(p, f);
     if (err)
         replay_plan_release(p);
     return err;
@@ -101,8 +117,8 @@ int replay_plan(struct replay_plan *p, struct trace *t, const struct replay_opti
 
 void replay_plan_release(struct replay_plan *p)
 {
-    const int fds[] = {p->kernel, p->bios, p->initrd};
-    for (unsigned i = 0; i < 3; i++)
+    const int fds[] = {p->kernel, p->bios, p->initrd, p->device_tree};
+    for (unsigned i = 0; i < 4; i++)
         if (fds[i] >= 0)
             close(fds[i]);
     for (unsigned i = 0; i < p->nimages; i++)
@@ -135,9 +151,13 @@ int replay_send_machine(const struct replay_plan *p, int control, int feed)
     const struct {
         const char *name;
         int fd;
-    } all[] = {{"kernel", p->kernel}, {"bios", p->bios}, {"initrd", p->initrd}, {"feed", feed}};
-    char *names[4];
-    int fds[4];
+    } all[] = {{"kernel", p->kernel},
+               {"bios", p->bios},
+               {"initrd", p->initrd},
+               {"device-tree", p->device_tree},
+               {"feed", feed}};
+    char *names[5];
+    int fds[5];
     Cleave__Machine msg = CLEAVE__MACHINE__INIT;
     msg.memory = number_of(p, "memory");
     msg.cpus = (uint32_t)number_of(p, "cpus");

@@ -226,9 +226,12 @@ static void bury(struct replay *r, struct process *p)
     close(p->s.pidfd);
     close(p->s.control);
     close(p->s.errors);
-    if (info.si_code == CLD_EXITED)
-        fail(r, STATUS_FAULT, EIO, "%s ended without a result: %s", p->role,
-             p->last[0] ? p->last : "exit status not 0");
+    if (r->over)
+        return;
+    if (info.si_code == CLD_EXITED && p->last[0])
+        fail(r, STATUS_FAULT, EIO, "%s ended without a result: %s", p->role, p->last);
+    else if (info.si_code == CLD_EXITED)
+        fail(r, STATUS_FAULT, EIO, "%s ended without a result: exit status %d", p->role, info.si_status);
     else
         fail(r, STATUS_FAULT, EIO, "%s died: killed by signal %d (%s)", p->role, info.si_status,
              strsignal(info.si_status));
