@@ -5,6 +5,7 @@
 #define SLOT_SHIFT    4 /* log2 of the size of a slot */
 #define GROUP_SPAN    512
 #define GROUP_MEMBERS 2u
+#define ZERO_BLOCK    64 /* bytes of cbo.zero */
 
 _Static_assert(sizeof(struct tlb_slot) == 1 << SLOT_SHIFT, "slots are indexed by a shift");
 
@@ -264,6 +265,52 @@ bool tr_store(struct tr *t, const struct insn *in)
     return true;
 }
 
+/* Leaves the line unless the environment configuration lets the privilege zero blocks. */
+static void check_zeroing(struct tr *t, struct stub *s)
+{
+    static const int32_t places[] = {HART(menvcfg), HART(senvcfg)};
+    unsigned n = t->key.priv == PRIV_M ? 0 : t->key.priv == PRIV_S ? 1 : 2;
+
+    for (unsigned i = 0; i < n; i++) {
+        emit_op_imm(&t->e, OPC(0, 0, 0xf6), 0, rm_mem(REG_HART, places[i]), 1, MENVCFG_CBZE); /* test */
+        stub_from(s, emit_jcc(&t->e, CC_E));
+    }
+}
+
+bool tr_cbo(struct tr *t, const struct insn *in)
+{
+    struct emitter *e = &t->e;
+    const uint8_t *begin = e->at;
+    struct stub *s;
+
+    if (in->op != INSN_CBO_ZERO)
+        return false;
+    s = tr_stub(t, STUB_ZERO);
+    check_zeroing(t, s);
+    check_tag(t, in->rs1, 0, 0, 0, true, s);
+    s->again = begin;
+    emit_load(e, RCX, addend_at(true));
+    emit_load(e, RAX, gx(t, in->rs1));
+    emit_alu_const(e, ALU_AND, rm_reg(RAX), -ZERO_BLOCK);
+    emit_vex(e, F_XOR, 0, 0, rm_reg(0));
+    for (int32_t at = 0; at < ZERO_BLOCK; at += 16)
+        emit_vex(e, OPC(1, 0, 0x11), 0, 0, rm_sib(RAX, RCX, 0, at)); /* vmovups */
+    s->back = e->at;
+    return true;
+}
+
+static void zero_stub(struct tr *t, const struct stub *s, const struct insn *in)
+{
+    struct site site = tr_site(t, s->insn);
+
+    regs_give_back(t, &t->cold);
+    emit_const(&t->cold, RAX, in->bits);
+    emit_const(&t->cold, RCX, site_pack(&site));
+    emit_call_run(&t->cold, t->j->cbo_zero);
+    regs_take(t, &t->cold);
+    emit_jmp_to(&t->cold, s->back);
+}
+
 void tr_group_update(struct tr *t, const struct insn *in)
 {
     if (t->group_base && ends_group(in, t->group_base))
@@ -326,6 +373,10 @@ void tr_mem_stub(struct tr *t, struct stub *s)
     tr_refill(t, s);
     if (s->kind == STUB_GROUP) {
         group_stub(t, s, in);
+        return;
+    }
+    if (s->kind == STUB_ZERO) {
+        zero_stub(t, s, in);
         return;
     }
     site.size = isa_table[in->op].size;

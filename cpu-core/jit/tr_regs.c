@@ -17,7 +17,6 @@ static bool all_known(const struct tr *t)
         switch (isa_table[in->op].cls) {
         case ISA_CLASS_CSR:
         case ISA_CLASS_SYS:
-        case ISA_CLASS_CBO:
             return false;
         default:
             break;
@@ -77,6 +76,7 @@ static void count(const struct insn *in, struct use *u)
         break;
     case ISA_CLASS_FLOAD:
     case ISA_CLASS_FSTORE:
+    case ISA_CLASS_CBO:
         read(u, in->rs1);
         break;
     case ISA_CLASS_FP: /* some write an integer register */

@@ -149,11 +149,3 @@ bool tr_sys(struct tr *t, const struct insn *in)
         return false;
     }
 }
-
-bool tr_cbo(struct tr *t, const struct insn *in)
-{
-    if (in->op != INSN_CBO_ZERO)
-        return false;
-    call(t, in, t->j->cbo_zero);
-    return true;
-}

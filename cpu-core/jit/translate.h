@@ -12,6 +12,7 @@ enum stub_kind {
     STUB_STORE,
     STUB_GROUP,
     STUB_ADDEND, /* the access is elsewhere than last time */
+    STUB_ZERO,
     STUB_EXIT,
     STUB_BUDGET,
     STUB_CHANGED,   /* the instruction's second half */
