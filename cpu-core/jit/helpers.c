@@ -20,7 +20,7 @@ static void exact(struct hart *h, const struct site *s, int64_t left)
 static struct helper_result leave(struct hart *h)
 {
     struct jit *j = jit_of(h);
-    const struct jump_slot *slots, *s;
+    const struct jump_slot *s;
 
     if (h->left <= 0 || h->irq_ready || h->yield || h->wait != HART_RUNS) {
         ++*(h->left <= 0   ? &j->stats.left_budget
@@ -30,8 +30,7 @@ static struct helper_result leave(struct hart *h)
     }
     h->code_dirty = false;
     jit_sync_context(j, h);
-    slots = h->jumps;
-    s = &slots[(h->pc >> 1) & (JUMP_SLOTS - 1)];
+    s = jump_slot(h->jumps, h->pc ^ h->jump_salt);
     if (s->tag != (h->pc ^ h->jump_salt) || !s->block->live) {
         j->stats.left_lookup++;
         return (struct helper_result){0, -1};

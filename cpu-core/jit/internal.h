@@ -27,6 +27,15 @@ struct jump_cache {
     unsigned gen;               /* part of the salt: changes when they cease to be */
 };
 
+#define JUMP_HASH 0x9e3779b1u /* 2^32 / golden ratio */
+
+/* The slot of a tag. Code of several modes at one address has several. Translated code computes the same
+ * (tr_goto_address()). */
+static inline struct jump_slot *jump_slot(struct jump_slot *slots, uint64_t tag)
+{
+    return &slots[(uint32_t)tag * JUMP_HASH >> 18 & (JUMP_SLOTS - 1)];
+}
+
 struct jit_exit {
     uint64_t reason;
     struct link *link;

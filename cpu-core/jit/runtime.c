@@ -292,7 +292,7 @@ static struct block *block_at(struct jit *j, struct hart *h, const uint8_t *page
 
 static void remember_jump(struct hart *h, const struct block *b)
 {
-    struct jump_slot *slots = h->jumps, *s = &slots[(h->pc >> 1) & (JUMP_SLOTS - 1)];
+    struct jump_slot *s = jump_slot(h->jumps, h->pc ^ h->jump_salt);
 
     s->tag = h->pc ^ h->jump_salt;
     s->block = b;

@@ -219,18 +219,22 @@ static void goto_link(struct tr *t, struct emitter *e, uint16_t offset, bool sin
     emit_jmp_run(&t->cold, t->j->exit_link);
 }
 
+#define JUMP_SHIFT 4 /* log2 of the size of a slot */
+_Static_assert(sizeof(struct jump_slot) == 1 << JUMP_SHIFT, "slots are indexed by a shift");
+
 void tr_goto_address(struct tr *t, struct emitter *e)
 {
     uint8_t *miss;
     int32_t disp;
 
     regs_give_back(t, e);
-    /* ecx = bits 1 to 14 of the address, times the size of a slot */
-    emit_vex_imm(e, V_RORX, RCX, 0, rm_reg(RAX), 1, 29);
-    emit_alu_const32(e, ALU_AND, rm_reg(RCX), (int32_t)(JUMP_SLOTS - 1) << 4);
-    emit_alu(e, ALU_ADD, RCX, rm_mem(REG_HART, HART(jumps)));
+    /* rdx = tag, ecx = offset of jump_slot() */
     emit_load(e, RDX, rm_mem(REG_HART, HART(jump_salt)));
     emit_alu(e, ALU_XOR, RDX, rm_reg(RAX));
+    emit_op_imm(e, OPC(0, 0, 0x69), RCX, rm_reg(RDX), 4, (int32_t)JUMP_HASH);
+    emit_shift32(e, SHIFT_SHR, rm_reg(RCX), 18 - JUMP_SHIFT);
+    emit_alu_const32(e, ALU_AND, rm_reg(RCX), (int32_t)(JUMP_SLOTS - 1) << JUMP_SHIFT);
+    emit_alu(e, ALU_ADD, RCX, rm_mem(REG_HART, HART(jumps)));
     emit_alu(e, ALU_CMP, RDX, rm_mem(RCX, offsetof(struct jump_slot, tag)));
     miss = emit_jcc(e, CC_NE);
     emit_load(e, RCX, rm_mem(RCX, offsetof(struct jump_slot, block)));
