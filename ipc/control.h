@@ -7,7 +7,7 @@
 #define CONTROL_MAJOR     1
 #define CONTROL_MINOR     1
 #define CONTROL_MAX_BYTES 65536
-#define CONTROL_MAX_FDS   8
+#define CONTROL_MAX_FDS   16
 
 /* A child's control socket is its fd 3. */
 #define CONTROL_CHILD_FD 3

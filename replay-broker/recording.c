@@ -276,13 +276,33 @@ static int read_header(int fd, Cleave__LogHeader **header)
     return *header ? 0 : -EPROTO;
 }
 
-static int create_log(struct recording *r, const struct log_options *o)
+/* The files that the header says are in the log. */
+static int write_files(struct recording *r, struct control_message *msg, const Cleave__LogHeader *header)
+{
+    const Cleave__Record *m = msg->body->record;
+    int err = 0;
+    for (size_t i = 0; !err && i < header->n_files; i++) {
+        char name[24];
+        if (!header->files[i]->stored)
+            continue;
+        snprintf(name, sizeof(name), "file:%u", header->files[i]->id);
+        int fd = control_take_fd(msg, m->fds, m->n_fds, name);
+        err = fd < 0 ? -EPROTO : log_writer_file(r->log, header->files[i]->id, fd, header->files[i]->size);
+        if (fd >= 0)
+            close(fd);
+    }
+    return err;
+}
+
+static int create_log(struct recording *r, struct control_message *msg, const struct log_options *o)
 {
     Cleave__LogHeader *header = NULL;
     int err = read_header(r->header_fd, &header);
     if (err)
         return failed(r, err, "cannot read the header of the trace: %s", strerror(-err));
     err = log_writer_create(&r->log, r->log_fd, o, header);
+    if (!err)
+        err = write_files(r, msg, header);
     cleave__log_header__free_unpacked(header, NULL);
     return err ? failed(r, err, "cannot begin the trace: %s", reason_of(err)) : 0;
 }
@@ -311,7 +331,7 @@ static int begin(struct recording *r, struct control_message *msg)
     }
     r->require = m->require;
     struct log_options options = {.max_bytes = m->max_bytes};
-    int err = m->resume ? reopen_log(r, &options) : create_log(r, &options);
+    int err = m->resume ? reopen_log(r, &options) : create_log(r, msg, &options);
     if (err)
         return err;
     err = journal_attach(&r->journal, r->entries_fd, r->tail_fd, log_writer_status(r->log).records);

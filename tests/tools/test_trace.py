@@ -354,6 +354,37 @@ class Pack(Case):
         self.assertFalse((self.dir / 'out').exists())
 
 
+class SelfContained(Case):
+    def test_run(self):
+        words = ('run', '--memory', '16M', '--bios', 'poweroff', '--record', 't', '--self-contained')
+        self.assertEqual(self.command(*words)[0], 0)
+        (self.dir / 'poweroff').unlink()
+        self.environment['XDG_STATE_HOME'] = str(self.dir / 'elsewhere')
+        file, = json.loads(self.good('info', '--json', 't'))['files']
+        self.assertEqual((file['role'], file['state']), ('bios', 'stored'))
+        self.good('verify', 't')
+        status, _, err = self.command('replay', 't', '--json')
+        self.assertEqual((status, json.loads(err.splitlines()[-1])['why']), (0, 'poweroff'))
+        store = [item.name for item in (self.dir / 'state/cleave/store').iterdir() if len(item.name) == 32]
+        self.assertEqual(store, [])
+
+    def test_configuration(self):
+        self.path('vm.yaml', b'bios: poweroff\nmemory: 16M\nself-contained: yes\n')
+        self.assertEqual(self.command('run', 'vm.yaml', '--record', 't')[0], 0)
+        self.assertEqual(json.loads(self.good('info', '--json', 't'))['files'][0]['state'], 'stored')
+        status, _, err = self.command('run', '--bios', 'poweroff', '--no-record', '--self-contained')
+        self.assertEqual(status, 2)
+        self.assertIn('no-record excludes self-contained', err)
+
+    def test_no_room(self):
+        self.path('large', b'\x73\0\0\0' + os.urandom(2 << 20))
+        status, _, err = self.command('run', '--memory', '16M', '--bios', 'large', '--record', 't', '--self-contained',
+                                      '--record-limit', '1M')
+        self.assertEqual(status, 1)
+        self.assertIn("cannot record to '", err)
+        self.assertIn('size limit reached', err)
+
+
 class Diff(Case):
     def differ(self, *words):
         status, out, err = self.command('trace', 'diff', *words)

@@ -418,6 +418,7 @@ static int merge(const struct invocation *in, struct config *c, struct failure *
     c->hash_at_exit |= options_has(in, "hash-at-exit");
     c->no_record |= options_has(in, "no-record");
     c->record_require |= options_has(in, "record-require");
+    c->self_contained |= options_has(in, "self-contained");
     c->no_tlb |= options_has(in, "no-tlb");
     const char *rng = options_get(in, "rng");
     if (rng)

@@ -319,8 +319,11 @@ static int complete_devices(struct config *c, struct failure *f)
 
 static int check_record(struct config *c, struct failure *f)
 {
-    if (c->no_record && (c->record || c->record_require))
-        return bad(f, "no-record excludes %s", c->record ? "record" : "record-require");
+    if (c->no_record && (c->record || c->record_require || c->self_contained))
+        return bad(f, "no-record excludes %s",
+                   c->record           ? "record"
+                   : c->record_require ? "record-require"
+                                       : "self-contained");
     if (!c->record_limit)
         c->record_limit = RECORD_LIMIT;
     if (c->record_limit < RECORD_MIN_LIMIT)

@@ -22,7 +22,7 @@ struct file {
     char *memory, *mmu, *engine, *clock, *timing, *record, *record_limit;
     unsigned *cpus;
     uint64_t *seed, *hash_every, *stop_at;
-    bool *no_tlb, *rng, *hash_at_exit, *no_record, *record_require;
+    bool *no_tlb, *rng, *hash_at_exit, *no_record, *record_require, *self_contained;
     uint64_t *hash_at;
     unsigned nhash_at;
     struct config_disk *disks;
@@ -115,6 +115,8 @@ static const cyaml_schema_field_t file_fields[] = {
     CYAML_FIELD_ENUM_PTR("no-record", OPTIONAL_WORD | CYAML_FLAG_POINTER, struct file, no_record, booleans,
                          NBOOLEANS),
     CYAML_FIELD_ENUM_PTR("record-require", OPTIONAL_WORD | CYAML_FLAG_POINTER, struct file, record_require,
+                         booleans, NBOOLEANS),
+    CYAML_FIELD_ENUM_PTR("self-contained", OPTIONAL_WORD | CYAML_FLAG_POINTER, struct file, self_contained,
                          booleans, NBOOLEANS),
     CYAML_FIELD_UINT_PTR("hash-every", OPTIONAL_PTR, struct file, hash_every),
     CYAML_FIELD_SEQUENCE_COUNT("hash-at", OPTIONAL_PTR, struct file, hash_at, nhash_at, &number_value, 0,
@@ -333,6 +335,7 @@ static int take_scalars(const char *path, struct file *file, struct config *c, s
                            path, file->record_limit);
     c->no_record = file->no_record && *file->no_record;
     c->record_require = file->record_require && *file->record_require;
+    c->self_contained = file->self_contained && *file->self_contained;
     if (file->cpus && *file->cpus == 0)
         return failure_set(f, STATUS_USAGE, EINVAL, "%s: cpus: a machine needs at least 1", path);
     c->cpus = file->cpus ? *file->cpus : 0;
@@ -377,6 +380,7 @@ static void drop_scalars(struct file *file)
     free(file->record_limit);
     free(file->no_record);
     free(file->record_require);
+    free(file->self_contained);
     free(file->cpus);
     free(file->seed);
     free(file->hash_every);

@@ -78,6 +78,31 @@ static void ended(struct machine *m, const char *reason, int err)
         hold_machine(m, reason);
 }
 
+/* The descriptors of a message, by name. */
+struct descriptors {
+    char text[CONTROL_MAX_FDS][16], *name[CONTROL_MAX_FDS];
+    int fd[CONTROL_MAX_FDS];
+    unsigned n;
+};
+
+static void add_descriptor(struct descriptors *d, const char *name, int fd)
+{
+    snprintf(d->text[d->n], sizeof(d->text[0]), "%s", name);
+    d->name[d->n] = d->text[d->n];
+    d->fd[d->n++] = fd;
+}
+
+/* What the broker puts into the trace. */
+static void add_files(struct descriptors *d, const struct record *r)
+{
+    for (unsigned i = 0; i < r->nfiles && d->n < CONTROL_MAX_FDS; i++) {
+        char name[16];
+        snprintf(name, sizeof(name), "file:%u", r->files[i].id);
+        if (r->files[i].embed)
+            add_descriptor(d, name, r->files[i].fd);
+    }
+}
+
 static void send_record(struct machine *m)
 {
     struct record *r = &m->record;
@@ -88,19 +113,26 @@ static void send_record(struct machine *m)
         child_event(&r->broker, CHILD_FAULTED);
         return;
     }
-    char *names[] = {(char *)"log",  (char *)"entries", (char *)"tail",
-                     (char *)"bell", (char *)"urgent",  (char *)"header"};
-    const int fds[] = {r->log, r->entries, r->tail, r->bell, r->urgent, header};
+    struct descriptors d = {.n = 0};
+    add_descriptor(&d, "log", r->log);
+    add_descriptor(&d, "entries", r->entries);
+    add_descriptor(&d, "tail", r->tail);
+    add_descriptor(&d, "bell", r->bell);
+    add_descriptor(&d, "urgent", r->urgent);
+    if (!resume) {
+        add_descriptor(&d, "header", header);
+        add_files(&d, r);
+    }
     Cleave__Record msg = CLEAVE__RECORD__INIT;
-    msg.fds = names;
-    msg.n_fds = resume ? 5 : 6;
+    msg.fds = d.name;
+    msg.n_fds = d.n;
     msg.resume = resume;
     msg.max_bytes = m->config->record_limit;
     msg.require = m->config->record_require;
     Cleave__Control body = CLEAVE__CONTROL__INIT;
     body.body_case = CLEAVE__CONTROL__BODY_RECORD;
     body.record = &msg;
-    child_send(&r->broker, &body, fds, (unsigned)msg.n_fds);
+    child_send(&r->broker, &body, d.fd, d.n);
     shut(&header);
 }
 
@@ -440,13 +472,18 @@ static void identified(uv_work_t *work, int status)
     machine_check_gone(m);
 }
 
-static void add_file(struct record *r, uint32_t id, const char *role, const char *path, int fd, bool store)
+/* `boot`: the machine is started from it. */
+static void add_file(struct record *r, uint32_t id, const char *role, const char *path, int fd, bool boot)
 {
     char absolute[PATH_MAX];
     if (fd < 0 || r->nfiles == RECORD_MAX_FILES)
         return;
     struct record_file *f = &r->files[r->nfiles++];
-    *f = (struct record_file){.id = id, .fd = dup(fd), .store = store, .unused = !store};
+    *f = (struct record_file){.id = id,
+                              .fd = dup(fd),
+                              .store = boot && !r->machine->config->self_contained,
+                              .embed = boot && r->machine->config->self_contained,
+                              .unused = !boot};
     snprintf(f->role, sizeof(f->role), "%s", role);
     snprintf(f->name, sizeof(f->name), "%.299s", path && realpath(path, absolute) ? absolute : "");
 }

@@ -226,7 +226,12 @@ int record_identify(struct record_file *file, const struct store *store)
         err = digest_edge(file->fd, file->size - edge, edge, &file->last_digest);
     if (!err && store && file->store) {
         err = store_put(store, file->fd, &file->digest, &file->size);
-        file->stored = !err;
+        file->digested = !err;
     }
+    if (!err && file->embed) {
+        err = store_digest(file->fd, &file->digest, &file->size);
+        file->digested = !err;
+    }
+    file->embed = file->embed && file->digested;
     return err;
 }

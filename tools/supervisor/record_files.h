@@ -31,7 +31,8 @@ struct record_file {
     int fd;         /* owned */
     bool unused;    /* for information only: no record refers to it */
     bool store;     /* to be copied into the content store */
-    bool stored;    /* it is there, as `digest` */
+    bool embed;     /* to be copied into the trace instead */
+    bool digested;  /* `digest` is known, and a copy is in the store if it is to be there */
     struct store_digest digest;
     uint64_t size, first_digest, last_digest;
     int64_t mtime_ns;

@@ -113,7 +113,8 @@ static void describe_files(struct space *s, const struct record *r)
         to->first_digest = from->first_digest;
         to->last_digest = from->last_digest;
         to->unused = from->unused;
-        if (from->stored)
+        to->stored = from->embed;
+        if (from->digested)
             to->digest = (ProtobufCBinaryData){STORE_DIGEST_BYTES, (uint8_t *)from->digest.bytes};
     }
     s->header.n_files = r->nfiles;

@@ -56,6 +56,8 @@ static const struct option_row run_options[] = {
     {"no-record", OPTION_FLAG, NULL, COMPLETES_NOTHING, NULL, "record nothing"},
     {"record-limit", OPTION_STRING, "SIZE", COMPLETES_NOTHING, NULL,
      "the recording ends, and the machine goes on, when the trace has this size (default: 1G)"},
+    {"self-contained", OPTION_FLAG, NULL, COMPLETES_NOTHING, NULL,
+     "put what the machine is started from into the trace, so that it replays anywhere"},
     {"record-require", OPTION_FLAG, NULL, COMPLETES_NOTHING, NULL,
      "pause the machine when the recording cannot go on"},
     {"hash-at", OPTION_LIST, "ICOUNT", COMPLETES_NOTHING, NULL, "report the state hash at this position"},
