@@ -47,14 +47,22 @@ struct link {
     bool single;               /* key of the target */
 };
 
+/* Where an instruction's code begins, counted from the block's. */
+struct block_insn {
+    uint16_t offset; /* in the page */
+    uint16_t at;
+};
+
 struct block {
     struct block_key key;
+    uint64_t va; /* where it ran when it was translated */
     struct block *next_hash, *next_page;
     const uint8_t *code; /* of a dropped one: where jumps that still know it go */
     uint32_t code_len, cold_len;
     uint64_t granules; /* of the page, that its instructions lie in */
     struct link *incoming;
-    struct link *links; /* its own, `nlinks` of them */
+    struct link *links;           /* its own, `nlinks` of them */
+    const struct block_insn *map; /* `insns` of them, in the writable view behind the stubs */
     uint16_t nlinks, insns;
     bool live; /* not dropped */
 };

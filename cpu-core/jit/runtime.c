@@ -287,7 +287,9 @@ static struct block *block_at(struct jit *j, struct hart *h, const uint8_t *page
 
     if (b || !known || !is_hot(j, key.pa))
         return b;
-    return translate(j, &key, page, second);
+    b = translate(j, &key, page, second);
+    b->va = h->pc;
+    return b;
 }
 
 static void remember_jump(struct hart *h, const struct block *b)

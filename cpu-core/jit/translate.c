@@ -436,6 +436,7 @@ static void emit_second_check(struct tr *t)
 static void emit_block(struct tr *t)
 {
     struct stub *s = tr_stub(t, STUB_BUDGET);
+    const uint8_t *begin = t->e.at;
 
     if (t->second)
         emit_second_check(t);
@@ -449,17 +450,35 @@ static void emit_block(struct tr *t)
     for (t->i = 0; t->i < t->n; t->i++) {
         const struct insn *in = &t->seq[t->i].in;
         bool pair = false;
+        t->begins[t->i] = (uint16_t)(t->e.at - begin);
         if (t->seq[t->i].conditional)
             tr_conditional(t, &t->seq[t->i - 1].in, in);
         else if (!(pair = tr_fuse(t)) && !translate_insn(t, in))
             tr_step(t);
         tr_group_update(t, in);
-        if (pair)
-            tr_group_update(t, &t->seq[++t->i].in);
+        if (pair) {
+            t->begins[++t->i] = (uint16_t)(t->e.at - begin);
+            tr_group_update(t, &t->seq[t->i].in);
+        }
     }
     emit_end(t);
     for (unsigned i = 0; i < t->nstubs; i++)
         emit_stub(t, &t->stubs[i]);
+}
+
+/* Where the instructions' code begins, behind the stubs; returns the end. */
+static uint8_t *append_map(struct tr *t, const uint8_t *stubs)
+{
+    struct block_insn *map;
+
+    if ((uintptr_t)t->cold.at % _Alignof(struct block_insn))
+        *t->cold.at++ = 0x90; /* nop */
+    map = (struct block_insn *)(void *)t->cold.at;
+    for (unsigned i = 0; i < t->n; i++)
+        map[i] = (struct block_insn){t->seq[i].offset, t->begins[i]};
+    t->block.map = map;
+    t->block.cold_len = (uint32_t)(t->cold.at - stubs);
+    return (uint8_t *)(map + t->n);
 }
 
 static uint64_t now_ns(void)
@@ -506,9 +525,8 @@ struct block *translate(struct jit *j, const struct block_key *key, const uint8_
     t->block.code = t->e.at + run;
     emit_block(t);
     t->block.code_len = (uint32_t)(t->e.at - r->hot);
-    t->block.cold_len = (uint32_t)(t->cold.at - r->cold);
     r->hot = t->e.at;
-    r->cold = t->cold.at;
+    r->cold = append_map(t, r->cold);
     count_block(t);
     j->stats.translate_ns += now_ns() - begin;
     return blocks_add(&j->blocks, &t->block);

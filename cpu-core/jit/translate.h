@@ -62,6 +62,7 @@ struct tr {
     struct block_key key;
     struct block block;
     struct tr_insn seq[BLOCK_INSNS];
+    uint16_t begins[BLOCK_INSNS]; /* of each instruction's code, in the block's */
     unsigned n, i;
     int32_t end;           /* offset where the block goes on after its last instruction, or END_… */
     const uint8_t *second; /* the rest of the only instruction, which crosses the page; or NULL */

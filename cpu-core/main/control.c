@@ -1,5 +1,6 @@
 /* The vcpu's side of the control plane while the machine exists, and its one wait. Must not change guest
  * state: a command becomes a crossing at a position. */
+#include "cpu-core/jit/dump.h"
 #include "cpu-core/main/internal.h"
 
 #include <errno.h>
@@ -68,6 +69,20 @@ static void send_stats(struct machine *m, uint64_t tag)
     body.stats_reply = &reply;
     machine_send(m, &body);
     free(json);
+}
+
+static void dump_blocks(struct machine *m, const struct control_message *msg)
+{
+    int err = msg->nfds != 1             ? -EPROTO
+              : m->engine != &jit_engine ? -ENOTSUP
+                                         : jit_dump(m->engine_data, msg->fds[0]);
+    Cleave__Dumped dumped = CLEAVE__DUMPED__INIT;
+    dumped.tag = msg->body->dump_blocks->tag;
+    dumped.err = -err;
+    Cleave__Control body = CLEAVE__CONTROL__INIT;
+    body.body_case = CLEAVE__CONTROL__BODY_DUMPED;
+    body.dumped = &dumped;
+    machine_send(m, &body);
 }
 
 /* The crossing is made at the next position between steps. */
@@ -143,6 +158,9 @@ static void serve(struct machine *m, struct control_message *msg)
         break;
     case CLEAVE__CONTROL__BODY_STATS_REQUEST:
         send_stats(m, msg->body->stats_request->tag);
+        break;
+    case CLEAVE__CONTROL__BODY_DUMP_BLOCKS:
+        dump_blocks(m, msg);
         break;
     default:
         machine_fail(m, "unexpected message from the supervisor");

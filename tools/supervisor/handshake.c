@@ -431,6 +431,9 @@ static void take_vcpu(struct child *c, struct control_message *msg)
     case CLEAVE__CONTROL__BODY_STATS_REPLY:
         m->observer->stats(m->observer_ctx, body->stats_reply->tag, body->stats_reply->json);
         break;
+    case CLEAVE__CONTROL__BODY_DUMPED:
+        m->observer->device_reply(m->observer_ctx, body->dumped->tag, body->dumped->err, "");
+        break;
     case CLEAVE__CONTROL__BODY_DEVICE_FAULT:
         take_device_fault(m, body->device_fault);
         break;

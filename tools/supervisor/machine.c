@@ -281,6 +281,19 @@ int machine_stats(struct machine *m, uint64_t tag, struct failure *f)
     return 0;
 }
 
+int machine_dump_blocks(struct machine *m, uint64_t tag, int fd, struct failure *f)
+{
+    if (m->vcpu.state != CHILD_RUNNING)
+        return wrong_state(m, f);
+    Cleave__DumpBlocks dump = CLEAVE__DUMP_BLOCKS__INIT;
+    dump.tag = tag;
+    Cleave__Control body = CLEAVE__CONTROL__INIT;
+    body.body_case = CLEAVE__CONTROL__BODY_DUMP_BLOCKS;
+    body.dump_blocks = &dump;
+    child_send(&m->vcpu, &body, &fd, 1);
+    return 0;
+}
+
 int machine_command(struct machine *m, struct device *d, uint64_t tag, const char *verb,
                     Cleave__KeyValue **args, size_t nargs, int fd, struct failure *f)
 {

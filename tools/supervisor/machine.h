@@ -94,6 +94,7 @@ int machine_resume(struct machine *m, struct failure *f);
 
 /* The answer comes by observer. */
 int machine_stats(struct machine *m, uint64_t tag, struct failure *f);
+int machine_dump_blocks(struct machine *m, uint64_t tag, int fd, struct failure *f); /* by device_reply() */
 int machine_command(struct machine *m, struct device *d, uint64_t tag, const char *verb,
                     Cleave__KeyValue **args, size_t nargs, int fd, struct failure *f);
 

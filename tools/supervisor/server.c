@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -148,6 +149,28 @@ static int do_stats(struct client *c, json_t *args, struct failure *f)
     return err;
 }
 
+static int do_blocks(struct client *c, json_t *args, struct failure *f)
+{
+    struct machine *m = c->server->machine;
+    if (strcmp(m->config->engine, "jit") != 0)
+        return failure_set(f, STATUS_WRONG_STATE, ENOTSUP,
+                           "machine '%s' has no translated code: its engine is %s", m->config->name,
+                           m->config->engine);
+    int fd = memfd_create("cleave-blocks", MFD_CLOEXEC);
+    if (fd < 0)
+        return failure_set(f, STATUS_FAILED, errno, "cannot take the blocks: %s", strerror(errno));
+    struct request *r = add_request(c, REQUEST_DEVICE, f);
+    int err = r ? machine_dump_blocks(m, r->tag, fd, f) : -ENOMEM;
+    if (!r) {
+        close(fd);
+        return err;
+    }
+    r->fd = fd;
+    if (err)
+        end_request(r);
+    return err;
+}
+
 static int do_stop(struct client *c, json_t *args, struct failure *f)
 {
     const char *why = "stop";
@@ -262,8 +285,9 @@ static const struct {
     const char *verb;
     int (*run)(struct client *c, json_t *args, struct failure *f);
 } commands[] = {
-    {"info", do_info},   {"stats", do_stats},   {"stop", do_stop},       {"kill", do_kill},
-    {"pause", do_pause}, {"resume", do_resume}, {"console", do_console}, {"input", do_input},
+    {"info", do_info},     {"stats", do_stats},     {"blocks", do_blocks},
+    {"stop", do_stop},     {"kill", do_kill},       {"pause", do_pause},
+    {"resume", do_resume}, {"console", do_console}, {"input", do_input},
 };
 
 static void on_message(struct peer *p, struct control_message *m)

@@ -135,6 +135,14 @@ static const struct option_row trace_export_options[] = {
     {0},
 };
 
+static const struct option_row trace_blocks_options[] = {
+    {"pc", OPTION_STRING, "ADDRESS", COMPLETES_NOTHING, NULL,
+     "the blocks with an instruction at this address, virtual or physical"},
+    {"last", OPTION_STRING, "N", COMPLETES_NOTHING, NULL, "the N blocks translated last (default: 10)"},
+    {"stubs", OPTION_FLAG, NULL, COMPLETES_NOTHING, NULL, "with the code out of line"},
+    {0},
+};
+
 #define MAX_WORDS 60
 
 const struct verb verbs[] = {
@@ -223,6 +231,12 @@ const struct verb verbs[] = {
      "asciicast: the output of a serial port, for asciinema.\n\n"
      "Without OUTPUT the result goes to stdout.",
      trace_export_options, verb_trace_export, false},
+    {"trace-blocks", "MACHINE", 1, 1, COMPLETES_MACHINE, NULL,
+     "show a machine's translated code beside the guest's",
+     "Prints blocks of the translator's code memory, each instruction of the guest with what it became. The "
+     "code of an instruction goes on up to the next one's; one that shows none is part of the next. What a "
+     "block does rarely, such as a memory access that missed, is out of line, in its stubs.",
+     trace_blocks_options, verb_trace_blocks, false},
     {"doctor", "[CONFIG]", 0, 1, COMPLETES_FILE, NULL, "check that this host can run machines",
      "One line a check, with a fix for what is wrong. With CONFIG, its files are checked too. The status is "
      "1 if a check failed.",

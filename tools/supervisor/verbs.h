@@ -28,6 +28,7 @@ int verb_pause(const struct invocation *in, struct failure *f);
 int verb_resume(const struct invocation *in, struct failure *f);
 int verb_console(const struct invocation *in, struct failure *f);
 int verb_input(const struct invocation *in, struct failure *f);
+int verb_trace_blocks(const struct invocation *in, struct failure *f);
 int verb_doctor(const struct invocation *in, struct failure *f);
 int verb_completion(const struct invocation *in, struct failure *f);
 int verb_man(const struct invocation *in, struct failure *f);

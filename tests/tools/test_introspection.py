@@ -1,0 +1,74 @@
+#!/usr/bin/env python3
+"""Looking into the translator of a running machine: counters and translated code."""
+
+import json
+import unittest
+
+import rig
+
+# auipc sp, 0x1 (beyond the code's page); then a loop: addi a0, a0, 1; sd a0, 0(sp); ld a1, 0(sp); jal zero, -12
+LOOP = [0x00001117, 0x00150513, 0x00a13023, 0x00013583, 0xff5ff06f]
+START = 0x80000000
+
+
+class Translator(rig.Case):
+    def begin(self, *words):
+        self.path('loop', rig.binary(LOOP))
+        self.start('--bios', 'loop', '--serial', 'null', *words)
+        rig.wait_until(lambda: self.vcpu()['icount'] > 1000000, 'progress of the loop')
+
+    def vcpu(self):
+        return json.loads(self.command('stats', 'vm', '--json')[1])['vcpu']
+
+    def test_counters(self):
+        self.begin('--engine', 'jit')
+        jit = self.vcpu()['jit']
+        self.assertGreaterEqual(jit['blocks'], 1)
+        self.assertGreaterEqual(jit['insns'], 4)
+        self.assertGreater(jit['code_bytes'], jit['insns'])
+        self.assertLess(jit['code_used'], jit['code_limit'])
+        self.assertEqual(jit['live_blocks'], jit['blocks'] - jit['dropped'])
+        self.assertGreater(jit['cold_steps'], 0)
+        self.assertGreater(jit['translate_ns'], 0)
+        self.assertLessEqual(sum(jit['exits'].values()), jit['entries'])
+        self.assertEqual(sum(jit['interpreted'].values()), 0)
+        self.assertGreater(jit['rates']['translated_steps'], 0.99)
+        self.assertGreater(jit['rates']['chain_rate'], 0.99)
+        self.assertIn('jit.exits.budget', self.command('stats', 'vm')[1])
+        self.command('stop', 'vm')
+
+    def test_interpreter_has_none(self):
+        self.begin('--engine', 'interp')
+        self.assertNotIn('jit', self.vcpu())
+        status, _, err = self.command('trace-blocks', 'vm')
+        self.assertIn(status, (1, 4))
+        self.assertTrue('engine is interp' in err or 'no disassembly' in err, err)
+        self.command('stop', 'vm')
+
+    def test_blocks(self):
+        self.begin('--engine', 'jit')
+        status, out, err = self.command('trace-blocks', 'vm', '--pc', hex(START + 4), '--stubs', '--json')
+        if 'no disassembly' in err:
+            self.command('stop', 'vm')
+            self.skipTest('the build has no disassembly')
+        self.assertEqual(status, 0, err)
+        for block in map(json.loads, out.splitlines()):
+            self.assertEqual((block['privilege'], block['fp'], block['physical']), ('machine', 'off', block['pc']))
+            texts = {int(insn['pc'], 16): insn['text'] for insn in block['insns']}
+            self.assertEqual(texts, {START + 4: 'addi a0, a0, 1', START + 8: 'sd a0, 0(sp)', START + 12: 'ld a1, 0(sp)',
+                                     START + 16: 'j -0xc'})
+            code = block['entry'] + [line for insn in block['insns'] for line in insn['host']]
+            self.assertEqual(sum(line['len'] for line in code), block['code_bytes'])
+            self.assertEqual(sum(line['len'] for line in block['stubs']), block['stub_bytes'])
+            self.assertIn('jmp', code[-1]['text'])
+        status, out, _ = self.command('trace-blocks', 'vm', '--last', '1')
+        self.assertEqual((status, out.count('block ')), (0, 1))
+        self.assertIn('addi a0, a0, 1', out)
+        status, _, err = self.command('trace-blocks', 'vm', '--pc', '4')
+        self.assertEqual((status, err), (1, "cleave: machine 'vm' has no translated block with 0x4\n"))
+        self.assertEqual(self.command('trace-blocks', 'vm', '--last', 'many')[0], 2)
+        self.command('stop', 'vm')
+
+
+if __name__ == '__main__':
+    rig.main()
