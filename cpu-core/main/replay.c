@@ -205,6 +205,7 @@ static bool replay_ends(struct machine *m, enum machine_end *end, uint32_t *stat
         if (!ends)
             *end = (enum machine_end)e->c.arg;
         ends = true;
+        m->replay.exit_noted = true;
         machine_note_exit(m, *end);
     } else if (!ends && !crossings_difference(m->crossings) && !peek(m) &&
                m->icount >= feed_ending(m->feed)->icount) {
@@ -350,6 +351,7 @@ enum machine_end machine_replay(struct machine *m, uint32_t *status)
         end = MACHINE_DIVERGED;
         report_difference(m);
     }
-    m->end_hash = machine_hash(m);
+    if (!m->replay.exit_noted)
+        m->end_hash = machine_hash(m);
     return end;
 }

@@ -12,7 +12,7 @@
 #define RECORD_KEEP       8                   /* traces of machines with the same name */
 #define RECORD_KEEP_BYTES (UINT64_C(4) << 30) /* of all traces in the state directory */
 #define RECORD_LIMIT      (UINT64_C(1) << 30) /* of one trace, by default */
-#define RECORD_MIN_LIMIT  UINT64_C(1048576)
+#define RECORD_MIN_LIMIT  UINT64_C(131072)
 
 /* Makes an empty file for a trace, mode 0600, and locks it: at `path`, or without one in STATE/traces under a
  * name made from `machine`. Writes its absolute path to `out`. Returns the descriptor or negative errno with
