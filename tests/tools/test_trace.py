@@ -354,6 +354,55 @@ class Pack(Case):
         self.assertFalse((self.dir / 'out').exists())
 
 
+class DamagedReplay(Case):
+    """A recorded machine that prints and powers off: its replay prints that or less, and says why."""
+
+    TEXT = 'hello, world\r\n'
+
+    def setUp(self):
+        super().setUp()
+        self.path('print', rig.binary(rig.put(self.TEXT.encode()) + rig.POWEROFF))
+        words = ('run', '--memory', '16M', '--rng', 'off', '--bios', 'print', '--record', 't')
+        self.assertEqual(self.command(*words)[:2], (0, self.TEXT))
+        self.whole = (self.dir / 't').read_bytes()
+        self.blocks, at = [], 0
+        while at < len(self.whole):
+            self.blocks.append(at)
+            at += 96 + int.from_bytes(self.whole[at + 60:at + 64], 'little')
+        self.assertEqual(len(self.blocks), 3)
+
+    def places(self):
+        """Every byte, but of the header's message some."""
+        return [*range(96), *range(96, self.blocks[1], 7), *range(self.blocks[1], len(self.whole))]
+
+    def replay(self, content):
+        status, out, err = self.command('replay', self.path('damaged', content))
+        self.assertTrue(self.TEXT.startswith(out), out)
+        return status, out, err
+
+    def test_flipped(self):
+        for at in self.places():
+            with self.subTest(at):
+                status, out, err = self.replay(self.whole[:at] + bytes([self.whole[at] ^ 1 << at % 8]) + self.whole[at + 1:])
+                if at < self.blocks[2]:
+                    self.assertEqual((status, out), (1, ''))
+                    self.assertIn('damaged', err)
+                else:  # the machine's end comes before the log's
+                    self.assertEqual(out, self.TEXT)
+
+    def test_cut(self):
+        for size in self.places():
+            with self.subTest(size):
+                status, out, err = self.replay(self.whole[:size])
+                if size < self.blocks[1]:
+                    self.assertEqual((status, out), (1, ''))
+                elif size < self.blocks[2]:
+                    self.assertEqual((status, out), (0, ''))
+                    self.assertIn('the recording stops at icount 0', err)
+                else:
+                    self.assertEqual((status, out), (0, self.TEXT))
+
+
 class SelfContained(Case):
     def test_run(self):
         words = ('run', '--memory', '16M', '--bios', 'poweroff', '--record', 't', '--self-contained')
