@@ -8,7 +8,8 @@
  * difference, 5 no end after N steps.
  * --lockstep runs a second machine that interprets and caches nothing beside the first, and compares their
  * states after slices of random length, at most N (61) steps; 1 compares every step. --trace prints every
- * instruction. Code is translated when it was entered N times, at once without --heat. */
+ * instruction. Code is translated when it was entered N times, at once without --heat. The number of steps
+ * that were compared goes to stderr. */
 #include "cpu-core/isa/isa.h"
 #include "cpu-core/jit/jit.h"
 #include "tests/insn/bare.h"
@@ -170,8 +171,10 @@ static int run_lockstep(struct bare *a, struct bare *b, const struct options *o,
         ended(b, tohost, &ignored);
         if (a->steps != b->steps || bare_hash(a, with_ram || over) != bare_hash(b, with_ram || over))
             return differ(a, b, slice);
-        if (over)
+        if (over) {
+            fprintf(stderr, "%" PRIu64 " steps compared\n", a->steps);
             return report(failed, a->steps);
+        }
         if (with_ram)
             next_ram += LOCKSTEP_RAM;
     }

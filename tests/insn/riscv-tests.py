@@ -60,6 +60,8 @@ def main():
     parser.add_argument('--only', default='', metavar='REGEX', help='run the programs whose names match')
     parser.add_argument('--expect', metavar='FILE', help="another emulator's results")
     parser.add_argument('--jobs', type=int, default=2)
+    parser.add_argument('--engine', default='interp', help='default: %(default)s')
+    parser.add_argument('--lockstep', action='store_true', help='compare with the interpreter without caches all the way')
     parser.add_argument('--no-tlb', action='store_true', help='run without the TLB')
     parser.add_argument('--max-steps', metavar='N', help='give a program up after N steps')
     arguments = parser.parse_args()
@@ -68,7 +70,7 @@ def main():
                    if NAME.fullmatch(path.name) and re.search(arguments.only, path.name))
     if not paths:
         parser.error(f'no programs in {arguments.dir}')
-    options = ['--no-tlb'] * arguments.no_tlb
+    options = [f'--engine={arguments.engine}', *['--no-tlb'] * arguments.no_tlb, *['--lockstep'] * arguments.lockstep]
     options += ['--max-steps', arguments.max_steps] if arguments.max_steps else []
     with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
         problems = pool.map(lambda path: run_program(arguments.runner, options, path), paths)

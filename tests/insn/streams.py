@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""Compares the interpreter with QEMU, and with itself without caches, on random self-logging guest programs.
+"""Compares an engine with QEMU, and with the interpreter without caches, on random self-logging guest programs.
 
 Each seed makes three programs. The one with fences runs on QEMU and on insn_runner, and must print the same digests
-(what may differ is listed in DIFFERENCES.md, and not generated). Those without run in lockstep with a machine that
-caches nothing: one in slices of random length, a shorter one compared after every step. At the end the lines of the instruction table that no program had are named; there must be none.
+(what may differ is listed in DIFFERENCES.md, and not generated). Those without run in lockstep with an interpreter that
+caches nothing: one in short and in long slices of random length, a shorter one compared after every step. (The translator
+leaves what is shorter than a block to its interpreter, so that the slices are what compares translated code.) At the end
+the lines of the instruction table that no program had are named; there must be none.
 
 QEMU is --qemu or the environment's CLEAVE_QEMU; without it the status is 77: skipped. The first difference ends the
 run with the command that reproduces it. Where QEMU differs, QEMU translating one instruction at a time decides.
@@ -22,23 +24,29 @@ CPU = ('rv64,h=false,zfh=true,zcb=true,zicond=true,svinval=true,svnapot=true,svp
        'svvptc=true,zihpm=false')
 STEPS_PER_PROGRAM = 9_000_000           # roughly, of 200 blocks
 EVERY_STEP_SEED = 1 << 32
+SHORT_SLICE, LONG_SLICE = 61, 1000
 LIMIT_SECONDS = 300                     # protects against a hanging emulator
 SKIPPED = 77
 RETRIED = 'programs on which QEMU differs from itself'
+COMPARED = 'steps in lockstep with the uncached interpreter'
 
 
 class Difference(Exception):
     pass
 
 
-def output(command):
-    """Standard output of a command that must succeed."""
+def run(command):
+    """Runs a command that must succeed."""
     done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           timeout=LIMIT_SECONDS)
     if done.returncode:
         raise Difference(f'{" ".join(map(str, command))}: status {done.returncode}\n'
                          f'{(done.stdout + done.stderr).decode(errors="replace")[-400:]}')
-    return done.stdout.decode()
+    return done
+
+
+def output(command):
+    return run(command).stdout.decode()
 
 
 def generate(arguments, seed, path, *options):
@@ -53,24 +61,32 @@ def run_qemu(arguments, path, *options):
 
 def compare_with_qemu(arguments, seed, path):
     coverage = generate(arguments, seed, path)
-    ours = output([arguments.runner, *arguments.runner_option, path])
+    ours = output([arguments.runner, f'--engine={arguments.engine}', path])
     qemu = run_qemu(arguments, path)
     if ours != qemu:
         qemu = run_qemu(arguments, path, '-accel', 'tcg,one-insn-per-tb=on')
         coverage[RETRIED] += 1
     for number, (a, b) in enumerate(zip(ours.splitlines(), qemu.splitlines())):
         if a != b:
-            raise Difference(f'seed {seed}: block {number} differs from QEMU; {arguments.generator} --seed {seed} FILE')
+            raise Difference(f'seed {seed}: block {number} differs from QEMU; {arguments.generator} --seed {seed} FILE, then '
+                             f'{arguments.runner} --engine={arguments.engine} FILE')
     if ours != qemu or not ours:
         raise Difference(f'seed {seed}: one of the runs ended early')
     return coverage
 
 
+def lockstep(arguments, path, longest):
+    """Returns the number of steps."""
+    command = [arguments.runner, f'--engine={arguments.engine}', f'--lockstep={longest}', path]
+    return int(run(command).stderr.split()[0])
+
+
 def compare_with_uncached(arguments, seed, path):
-    coverage = generate(arguments, seed, path, '--no-fences', '--blocks', '40')
-    output([arguments.runner, *arguments.runner_option, '--lockstep', path])
-    coverage += generate(arguments, seed + EVERY_STEP_SEED, path, '--no-fences', '--blocks', '10')
-    output([arguments.runner, *arguments.runner_option, '--lockstep=1', path])
+    factor = 5 if arguments.soak else 1
+    coverage = generate(arguments, seed, path, '--no-fences', '--blocks', str(40 * factor))
+    coverage[COMPARED] += lockstep(arguments, path, SHORT_SLICE) + lockstep(arguments, path, LONG_SLICE)
+    coverage += generate(arguments, seed + EVERY_STEP_SEED, path, '--no-fences', '--blocks', str(10 * factor))
+    coverage[COMPARED] += lockstep(arguments, path, 1)
     return coverage
 
 
@@ -86,7 +102,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--generator', required=True)
     parser.add_argument('--runner', required=True)
-    parser.add_argument('--runner-option', action='append', default=[], help='for insn_runner, as --engine=jit')
+    parser.add_argument('--engine', default='interp', help='of insn_runner (default: %(default)s)')
     parser.add_argument('--qemu', default=os.environ.get('CLEAVE_QEMU'))
     parser.add_argument('--seed', type=int, default=1, help='of the first program')
     parser.add_argument('--programs', type=int, default=2)
@@ -109,10 +125,11 @@ def main():
             pool.shutdown(cancel_futures=True)
             print(difference)
             return 1
-    retried = coverage.pop(RETRIED, 0)
+    retried, compared = coverage.pop(RETRIED, 0), coverage.pop(COMPARED)
     missing = [name for name, count in coverage.items() if not count]
     print(f'{programs} programs, {sum(coverage.values())} instructions emitted, '
           f'{len(coverage) - len(missing)} of {len(coverage)} lines covered')
+    print(f'{compared} {COMPARED}, no difference')
     if retried:
         print(f'{RETRIED}: {retried}')
     if missing:

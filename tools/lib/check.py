@@ -140,8 +140,9 @@ def main():
         timed(report, 'unit with sanitizers', lambda: test(report, 'sanitizers', ['unit']))
     if built['gcc'] and arguments.riscv_tests:
         runner = TOP / BUILDS['gcc'][0] / 'tests/insn/insn_runner'
-        step(report, 'riscv-tests', [sys.executable, 'tests/insn/riscv-tests.py', '--runner', runner,
-                                     arguments.riscv_tests])
+        for engine in ('interp', 'jit'):
+            step(report, f'riscv-tests {engine}', [sys.executable, 'tests/insn/riscv-tests.py', '--runner', runner,
+                                                   '--engine', engine, '--lockstep', arguments.riscv_tests])
     if built['gcc']:
         timed(report, 'system', lambda: test(report, 'gcc', ['system']))
         if arguments.soak:
