@@ -2,17 +2,22 @@
  * successor finds every entry in one of the two. Must not interpret entries. */
 #include "replay-broker/recorder.h"
 
-void recorder_init(struct recorder *r, struct journal_consumer *journal, struct log_writer *log)
+void recorder_init(struct recorder *r, struct journal_consumer *journal, struct log_writer *log,
+                   struct repeats *repeats)
 {
-    *r = (struct recorder){.journal = journal, .log = log, .released = log_writer_status(log).records};
+    *r = (struct recorder){
+        .journal = journal, .log = log, .repeats = repeats, .released = log_writer_status(log).records};
 }
 
 static int take(struct recorder *r)
 {
     r->before = journal_position(r->journal);
     int got = journal_next(r->journal, &r->held);
-    if (got > 0)
-        r->holding = true;
+    if (got <= 0)
+        return got;
+    r->holding = true;
+    if (r->repeats)
+        repeats_fold(r->repeats, &r->held);
     return got;
 }
 

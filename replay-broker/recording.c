@@ -26,6 +26,7 @@ struct recording {
     bool require;
     struct journal_consumer *journal;
     struct log_writer *log;
+    struct repeats *repeats;
     struct recorder recorder;
     uv_loop_t loop;
     uv_poll_t control_poll, bell, urgent;
@@ -337,7 +338,8 @@ static int begin(struct recording *r, struct control_message *msg)
     err = journal_attach(&r->journal, r->entries_fd, r->tail_fd, log_writer_status(r->log).records);
     if (err)
         return failed(r, err, "cannot read the journal: %s", strerror(-err));
-    recorder_init(&r->recorder, r->journal, r->log);
+    r->repeats = repeats_create(); /* without it the trace is only larger */
+    recorder_init(&r->recorder, r->journal, r->log, r->repeats);
     return 0;
 }
 
@@ -365,6 +367,7 @@ static int watch(struct recording *r)
 static void release(struct recording *r)
 {
     log_writer_destroy(r->log);
+    repeats_destroy(r->repeats);
     journal_detach(r->journal);
     const int fds[] = {r->log_fd, r->header_fd, r->entries_fd, r->tail_fd, r->bell_fd, r->urgent_fd};
     for (unsigned i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)

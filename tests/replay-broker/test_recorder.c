@@ -16,6 +16,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 enum { JOURNAL_SIZE = 1 << 19 };
 
 struct rig {
@@ -51,7 +54,7 @@ static int recorder_open(struct recorder *r, const struct rig *g)
     err = journal_attach(&c, g->journal_fd, g->tail_fd, log_writer_status(w).records);
     if (err)
         return err;
-    recorder_init(r, c, w);
+    recorder_init(r, c, w, NULL);
     return 0;
 }
 
@@ -103,7 +106,7 @@ static void test_refused(void **state)
     assert_int_equal(
         log_writer_create(&w, g.log_fd, &(struct log_options){.max_bytes = LOG_MIN_LIMIT}, rig_header()), 0);
     assert_int_equal(journal_attach(&c, g.journal_fd, g.tail_fd, 0), 0);
-    recorder_init(&r, c, w);
+    recorder_init(&r, c, w, NULL);
     uint64_t n = 0;
     while (append(&g, n + 1) == 0)
         n++;
@@ -180,12 +183,61 @@ static void test_both_killed(void **state)
     teardown(&g);
 }
 
+static struct journal_entry event(uint64_t number, const uint8_t *body, uint32_t len)
+{
+    return (struct journal_entry){.number = number,
+                                  .type = JOURNAL_CROSSING,
+                                  .form = JOURNAL_INLINE,
+                                  .c = {.seq = number,
+                                        .icount = number,
+                                        .direction = CROSSING_IN,
+                                        .kind = CROSSING_EVENT,
+                                        .len = len,
+                                        .digest = XXH3_64bits(body, len)},
+                                  .body = body};
+}
+
+/* Bodies that come again are kept once; what is read back is the same. */
+static void test_repeats(void **state)
+{
+    enum { LEN = 1000, BODIES = 5, ENTRIES = 40 };
+    uint8_t body[BODIES][LEN];
+    struct rig g;
+    struct recorder r;
+    setup(&g);
+    log_writer_destroy(rig_create(g.log_fd));
+    assert_int_equal(recorder_open(&r, &g), 0);
+    r.repeats = repeats_create();
+    for (unsigned i = 0; i < ENTRIES; i++) {
+        memset(body[i % BODIES], (int)(i % BODIES), LEN);
+        struct journal_entry e = event(i + 1, body[i % BODIES], i == 7 ? LEN - 1 : LEN);
+        assert_int_equal(journal_append(g.producer, &e), 0);
+    }
+    assert_int_equal(recorder_step(&r), 0);
+    assert_int_equal(recorder_flush(&r), 0);
+    repeats_destroy(r.repeats);
+    recorder_close(&r);
+    struct log_reader *reader = rig_open(g.log_fd);
+    struct journal_entry e;
+    for (unsigned i = 0; i < ENTRIES; i++) {
+        bool first = i < BODIES || i == 7;
+        assert_int_equal(log_reader_next(reader, &e), 1);
+        assert_int_equal(e.form, first ? JOURNAL_INLINE : JOURNAL_SAME);
+        assert_int_equal(e.c.len, i == 7 ? LEN - 1 : LEN);
+        assert_int_equal(e.c.digest, XXH3_64bits(body[i % BODIES], e.c.len));
+        assert_true(first || e.file == i % BODIES + 1);
+    }
+    log_reader_close(reader);
+    teardown(&g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_space_follows_file),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_both_killed),
+        cmocka_unit_test(test_repeats),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
