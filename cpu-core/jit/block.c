@@ -8,9 +8,15 @@
 #define HASH_HEADS 131072u
 
 #define HELPERS_BYTES 4096u
-#define WORDS_BYTES   ((size_t)REGIONS * REGION_WORDS * sizeof(uint64_t))
-#define LINKS_BYTES   ((size_t)REGIONS * REGION_LINKS * sizeof(struct link))
+/* Bytes of code for which the tables have one entry. A block takes some 400 with its stubs, and has two
+ * links. */
+#define BYTES_PER_BLOCK 384u
+#define BYTES_PER_LINK  192u
+#define BYTES_PER_WORD  1024u
 
+_Static_assert(JIT_CODE_MIN / REGIONS / 8 * 3 > 2 * BLOCK_BYTES_MAX, "the smallest region has room");
+_Static_assert(JIT_CODE_MIN / REGIONS / BYTES_PER_LINK > 2 * BLOCK_LINKS_MAX, "and so have its tables");
+_Static_assert(JIT_CODE_MIN / REGIONS / BYTES_PER_WORD > 2 * BLOCK_WORDS_MAX, "and so have its tables");
 _Static_assert(HELPERS * sizeof(void *) + CONSTANTS * 16 <= HELPERS_BYTES, "links follow the pointers");
 
 static void *reserve(size_t size)
@@ -35,40 +41,62 @@ static void region_reset(struct blocks *t, unsigned i)
 {
     struct region *r = &t->regions[i];
 
-    r->hot = t->code.write + (size_t)i * REGION_BYTES;
-    r->cold = r->hot + REGION_BYTES / 2;
+    r->hot = t->code.write + (size_t)i * t->size.bytes;
+    r->cold = r->hot + t->size.hot_bytes;
     if (i == 0)
         r->hot += t->fixed_len;
     r->nblocks = r->nlinks = r->nwords = 0;
 }
 
-int blocks_create(struct blocks *t, struct mmu *mmu)
+static size_t words_bytes(const struct blocks *t)
 {
-    size_t page = 4096, data = HELPERS_BYTES + WORDS_BYTES + (LINKS_BYTES + page - 1) / page * page;
+    return REGIONS * t->size.words * sizeof(uint64_t);
+}
+
+static size_t pool_bytes(const struct blocks *t)
+{
+    return REGIONS * t->size.blocks * sizeof(struct block);
+}
+
+static void choose_size(struct region_size *s, uint64_t code_bytes)
+{
+    s->bytes = (uint32_t)(code_bytes / REGIONS & PAGE_MASK);
+    s->hot_bytes = s->bytes / 8 * 5; /* stubs are smaller than what they belong to */
+    s->blocks = s->bytes / BYTES_PER_BLOCK;
+    s->links = s->bytes / BYTES_PER_LINK;
+    s->words = s->bytes / BYTES_PER_WORD;
+}
+
+int blocks_create(struct blocks *t, struct mmu *mmu, uint64_t code_bytes)
+{
     struct block *pool;
+    size_t data;
     int rc;
 
     memset(t, 0, sizeof *t);
+    choose_size(&t->size, code_bytes);
     t->mmu = mmu;
-    rc = mcode_create(&t->code, CODE_BYTES, data);
+    data = HELPERS_BYTES + words_bytes(t) + REGIONS * t->size.links * sizeof(struct link);
+    data = (data + PAGE_SIZE - 1) & PAGE_MASK;
+    rc = mcode_create(&t->code, (size_t)REGIONS * t->size.bytes, data);
     if (rc)
         return rc;
     t->by_key = reserve(HASH_HEADS * sizeof *t->by_key);
     t->by_page = reserve(pages_of(t) * sizeof *t->by_page);
     t->page_granules = reserve(pages_of(t) * sizeof *t->page_granules);
-    pool = reserve((size_t)REGIONS * REGION_BLOCKS * sizeof *pool);
+    pool = reserve(pool_bytes(t));
     if (!t->by_key || !t->by_page || !t->page_granules || !pool) {
-        release(pool, (size_t)REGIONS * REGION_BLOCKS * sizeof *pool);
+        release(pool, pool_bytes(t));
         blocks_destroy(t);
         return -ENOMEM;
     }
     t->helpers = (void **)(void *)t->code.data;
     t->constants = (void *)(t->helpers + HELPERS);
     for (unsigned i = 0; i < REGIONS; i++) {
-        t->regions[i].blocks = pool + (size_t)i * REGION_BLOCKS;
-        t->regions[i].links =
-            (struct link *)(void *)(t->code.data + HELPERS_BYTES + WORDS_BYTES) + (size_t)i * REGION_LINKS;
-        t->regions[i].words = (uint64_t *)(void *)(t->code.data + HELPERS_BYTES) + (size_t)i * REGION_WORDS;
+        t->regions[i].blocks = pool + (size_t)i * t->size.blocks;
+        t->regions[i].links = (struct link *)(void *)(t->code.data + HELPERS_BYTES + words_bytes(t)) +
+                              (size_t)i * t->size.links;
+        t->regions[i].words = (uint64_t *)(void *)(t->code.data + HELPERS_BYTES) + (size_t)i * t->size.words;
         region_reset(t, i);
     }
     return 0;
@@ -81,7 +109,7 @@ void blocks_destroy(struct blocks *t)
     release(t->by_key, HASH_HEADS * sizeof *t->by_key);
     release(t->by_page, pages_of(t) * sizeof *t->by_page);
     release(t->page_granules, pages_of(t) * sizeof *t->page_granules);
-    release(t->regions[0].blocks, (size_t)REGIONS * REGION_BLOCKS * sizeof *t->regions[0].blocks);
+    release(t->regions[0].blocks, pool_bytes(t));
     mcode_destroy(&t->code);
     memset(t, 0, sizeof *t);
 }
@@ -159,7 +187,7 @@ static void drop_from_page(struct blocks *t, uint64_t page, uint64_t granules, c
 
     while (*p) {
         struct block *b = *p;
-        bool in_region = r && b >= r->blocks && b < r->blocks + REGION_BLOCKS;
+        bool in_region = r && b >= r->blocks && b < r->blocks + t->size.blocks;
         if (b->granules & granules || in_region) {
             *p = b->next_page;
             drop(t, b);
@@ -210,11 +238,11 @@ void blocks_flush(struct blocks *t)
 static bool has_room(const struct blocks *t, unsigned i)
 {
     const struct region *r = &t->regions[i];
-    const uint8_t *begin = t->code.write + (size_t)i * REGION_BYTES;
+    const uint8_t *begin = t->code.write + (size_t)i * t->size.bytes;
 
-    return r->hot + BLOCK_BYTES_MAX <= begin + REGION_BYTES / 2 &&
-           r->cold + BLOCK_BYTES_MAX <= begin + REGION_BYTES && r->nblocks < REGION_BLOCKS &&
-           r->nlinks + BLOCK_LINKS_MAX <= REGION_LINKS && r->nwords + BLOCK_WORDS_MAX <= REGION_WORDS;
+    return r->hot + BLOCK_BYTES_MAX <= begin + t->size.hot_bytes &&
+           r->cold + BLOCK_BYTES_MAX <= begin + t->size.bytes && r->nblocks < t->size.blocks &&
+           r->nlinks + BLOCK_LINKS_MAX <= t->size.links && r->nwords + BLOCK_WORDS_MAX <= t->size.words;
 }
 
 struct region *blocks_region(struct blocks *t)
@@ -273,16 +301,15 @@ uint64_t blocks_code_used(const struct blocks *t)
     uint64_t used = 0;
 
     for (unsigned i = 0; i < REGIONS; i++) {
-        const uint8_t *begin = t->code.write + (size_t)i * REGION_BYTES;
+        const uint8_t *begin = t->code.write + (size_t)i * t->size.bytes;
         used += (uint64_t)(t->regions[i].hot - begin) +
-                (uint64_t)(t->regions[i].cold - (begin + REGION_BYTES / 2));
+                (uint64_t)(t->regions[i].cold - (begin + t->size.hot_bytes));
     }
     return used;
 }
 
 uint64_t blocks_tables_limit(const struct blocks *t)
 {
-    return t->code.data_size + HASH_HEADS * sizeof *t->by_key +
-           (uint64_t)REGIONS * REGION_BLOCKS * sizeof(struct block) +
+    return t->code.data_size + pool_bytes(t) + HASH_HEADS * sizeof *t->by_key +
            pages_of(t) * (sizeof *t->by_page + sizeof *t->page_granules);
 }

@@ -2,18 +2,14 @@
  * as regions that are emptied in turn, and nothing of instructions. */
 #pragma once
 
+#include "cpu-core/jit/jit.h"
 #include "cpu-core/jit/mcode.h"
 #include "cpu-core/mmu/mmu.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
-#define REGIONS       8u
-#define REGION_BYTES  (8u << 20)
-#define REGION_BLOCKS 32768u
-#define REGION_LINKS  65536u
-#define REGION_WORDS  16384u
-#define CODE_BYTES    ((size_t)REGIONS * REGION_BYTES)
+#define REGIONS 8u
 
 /* The most that one block takes: translation begins only where this much is free. */
 #define BLOCK_BYTES_MAX 32768u /* of code, and of stubs */
@@ -76,8 +72,15 @@ struct region {
     uint32_t nblocks, nlinks, nwords;
 };
 
+/* What fits into each region. */
+struct region_size {
+    uint32_t bytes, hot_bytes; /* of code; of it before the stubs */
+    uint32_t blocks, links, words;
+};
+
 struct blocks {
     struct mcode code;
+    struct region_size size;
     void **helpers;           /* functions that code calls, in its reach: HELPERS of them */
     uint64_t (*constants)[2]; /* for vector operations, likewise: CONSTANTS of them */
     size_t fixed_len;         /* code at the start of the first region that stays */
@@ -96,7 +99,8 @@ struct blocks {
     } counts;
 };
 
-int blocks_create(struct blocks *t, struct mmu *mmu);
+/* For at most `code_bytes` of code, JIT_CODE_MIN to JIT_CODE_MAX. -ENOMEM, or the error of mapping. */
+int blocks_create(struct blocks *t, struct mmu *mmu, uint64_t code_bytes);
 void blocks_destroy(struct blocks *t);
 
 struct block *blocks_find(const struct blocks *t, const struct block_key *key);

@@ -1,4 +1,5 @@
 /* In the translator's place on hosts that it has no code for: an engine that cannot be created. */
+#include "cpu-core/jit/dump.h"
 #include "cpu-core/jit/jit.h"
 #include "cpu-core/jit/stats.h"
 
@@ -14,6 +15,16 @@ static int none_create(void **engine, struct mmu *mmu, int no_cache)
 const struct engine jit_engine = {.name = "jit", .create = none_create};
 
 void jit_set_heat(void *engine, unsigned entries) {}
+
+int jit_set_code_cache(void *engine, uint64_t bytes)
+{
+    return -ENOTSUP;
+}
+
+int jit_dump(const void *engine, int fd)
+{
+    return -ENOTSUP;
+}
 
 void jit_get_stats(const void *engine, struct jit_stats *s, struct jit_memory *m)
 {

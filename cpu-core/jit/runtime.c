@@ -423,7 +423,7 @@ static void jit_destroy(void *engine)
 
 static int create_cache(struct jit *j)
 {
-    int rc = blocks_create(&j->blocks, j->mmu);
+    int rc = blocks_create(&j->blocks, j->mmu, JIT_CODE_DEFAULT);
 
     if (rc)
         return rc;
@@ -462,6 +462,20 @@ void jit_set_heat(void *engine, unsigned entries)
     struct jit *j = engine;
 
     j->heat_min = entries;
+}
+
+int jit_set_code_cache(void *engine, uint64_t bytes)
+{
+    struct jit *j = engine;
+    int rc;
+
+    if (j->off)
+        return 0;
+    blocks_destroy(&j->blocks);
+    rc = blocks_create(&j->blocks, j->mmu, bytes);
+    if (!rc)
+        emit_fixed(j);
+    return rc;
 }
 
 static void jit_invalidate(void *engine, uint64_t pa, uint64_t len)

@@ -24,6 +24,6 @@ void jit_get_stats(const void *engine, struct jit_stats *s, struct jit_memory *m
         return;
     m->live_blocks = t->live;
     m->code_used = blocks_code_used(t);
-    m->code_limit = CODE_BYTES;
+    m->code_limit = t->code.size;
     m->tables_limit = blocks_tables_limit(t) + HEAT_SLOTS + HART_MAX * TLB_BANKS * sizeof(struct jump_cache);
 }

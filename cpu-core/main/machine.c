@@ -1,6 +1,7 @@
 /* The machine loop. Rules 1 to 7 of the crossings meet here: the order of things at a position is state hash,
  * a reboot that the guest asked for, then deadlines to a fixpoint before every inbound crossing and before
  * the step. Must not let the host's time in except through a clock crossing. */
+#include "cpu-core/jit/jit.h"
 #include "cpu-core/main/internal.h"
 #include "cpu-core/state/state.h"
 
@@ -122,6 +123,8 @@ static int create_core(struct machine *m, char *err, size_t errlen)
                        m->cfg.no_tlb);
     if (!e)
         e = m->engine->create(&m->engine_data, m->mmu, m->cfg.no_tlb);
+    if (!e && m->cfg.code_cache && m->engine == &jit_engine)
+        e = jit_set_code_cache(m->engine_data, m->cfg.code_cache);
     if (e < 0) {
         snprintf(err, errlen, "cannot create the harts: %s", strerror(-e));
         return e;

@@ -21,6 +21,7 @@ struct machine_config {
         *images; /* that board's boot images point into, plain; NULL if they are elsewhere. Borrowed */
     const struct engine *engine;
     bool no_tlb;
+    uint64_t code_cache; /* bytes of translated code, 0 for the engine's default */
     bool virtual_clock;
     bool fixed_timing;
     bool hash_at_exit;

@@ -1,6 +1,8 @@
 /* Handshake of the vcpu process: Hello, Machine, an Attach for every device, a Link for every device, Ready,
  * Run (docs/PROTOCOL.md). Must not run guest code. */
 #include "cpu-core/main/startup.h"
+
+#include "cpu-core/jit/jit.h"
 #include "ipc/schedule.h"
 
 #include <errno.h>
@@ -139,6 +141,7 @@ static int machine_config(const Cleave__Machine *mc, struct machine_config *cfg)
                                              .append = *append ? append : NULL},
                                    .engine = find_engine(mc->engine),
                                    .no_tlb = mc->no_tlb,
+                                   .code_cache = mc->code_cache,
                                    .virtual_clock = !strcmp(mc->clock, "virtual"),
                                    .fixed_timing = !strcmp(mc->timing, "fixed"),
                                    .hash_at_exit = mc->hash_at_exit,
@@ -148,7 +151,8 @@ static int machine_config(const Cleave__Machine *mc, struct machine_config *cfg)
                                    .stop_at = mc->stop_at,
                                    .realtime = mc->realtime,
                                    .mirror = mc->mirror};
-    return cfg->engine ? 0 : -EINVAL;
+    bool sane = !cfg->code_cache || (cfg->code_cache >= JIT_CODE_MIN && cfg->code_cache <= JIT_CODE_MAX);
+    return cfg->engine && sane ? 0 : -EINVAL;
 }
 
 static int create(int control, struct control_message *msg, struct machine **m)

@@ -37,6 +37,17 @@ class Translator(rig.Case):
         self.assertIn('jit.exits.budget', self.command('stats', 'vm')[1])
         self.command('stop', 'vm')
 
+    def test_code_cache(self):
+        self.begin('--engine', 'jit', '--code-cache', '3M')
+        jit = self.vcpu()['jit']
+        self.assertEqual(jit['code_limit'], 3 << 20)
+        self.assertLessEqual(jit['code_used'], jit['code_limit'])
+        self.command('stop', 'vm')
+        for size in ('1M', '2G', 'much'):
+            status, _, err = self.command('run', '--bios', 'loop', '--code-cache', size)
+            self.assertEqual(status, 2)
+            self.assertIn('code-cache', err)
+
     def test_interpreter_has_none(self):
         self.begin('--engine', 'interp')
         self.assertNotIn('jit', self.vcpu())

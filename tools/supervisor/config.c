@@ -58,17 +58,23 @@ static int number_option(const struct invocation *in, const char *name, uint64_t
     return 1;
 }
 
+static int size_option(const struct invocation *in, const char *name, uint64_t *bytes, struct failure *f)
+{
+    const char *text = options_get(in, name);
+    if (text && spec_size(text, bytes) < 0)
+        return failure_set(f, STATUS_USAGE, EINVAL, "--%s: '%s': not a size such as 512M or 1G", name, text);
+    return 0;
+}
+
 static int merge_numbers(const struct invocation *in, struct config *c, struct failure *f)
 {
     uint64_t cpus = c->cpus;
-    const char *memory = options_get(in, "memory");
-    if (memory && spec_size(memory, &c->memory) < 0)
-        return usage(f, "--memory", memory, "not a size such as 512M or 1G");
-    if (memory && c->memory == 0)
-        return usage(f, "--memory", memory, "a machine needs memory");
-    const char *limit = options_get(in, "record-limit");
-    if (limit && spec_size(limit, &c->record_limit) < 0)
-        return usage(f, "--record-limit", limit, "not a size such as 512M or 1G");
+    if (size_option(in, "memory", &c->memory, f) < 0 ||
+        size_option(in, "record-limit", &c->record_limit, f) < 0 ||
+        size_option(in, "code-cache", &c->code_cache, f) < 0)
+        return -EINVAL;
+    if (options_has(in, "memory") && c->memory == 0)
+        return usage(f, "--memory", options_get(in, "memory"), "a machine needs memory");
     int have_cpus = number_option(in, "cpus", &cpus, f);
     if (have_cpus > 0 && (cpus == 0 || cpus > CONFIG_MAX_CPUS))
         return usage(f, "--cpus", options_get(in, "cpus"), "a machine has 1 to 8 harts");

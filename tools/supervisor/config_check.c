@@ -1,5 +1,6 @@
 /* Defaults and checks of a merged configuration: limits, ids, keys that exclude or need each other. Opens
  * nothing. */
+#include "cpu-core/jit/jit.h"
 #include "tools/supervisor/config.h"
 #include "tools/supervisor/host.h"
 #include "tools/supervisor/record_files.h"
@@ -116,6 +117,10 @@ static int check_limits(struct config *c, struct failure *f)
         return bad(f, "memory: %llu bytes are outside of 16M to 64G", (unsigned long long)c->memory);
     if (c->memory % 4096)
         return bad(f, "memory: %llu bytes are not a multiple of 4K", (unsigned long long)c->memory);
+    if (c->code_cache == 0)
+        c->code_cache = JIT_CODE_DEFAULT;
+    if (c->code_cache < JIT_CODE_MIN || c->code_cache > JIT_CODE_MAX)
+        return bad(f, "code-cache: %llu bytes are outside of 2M to 1G", (unsigned long long)c->code_cache);
     if (c->cpus == 0)
         c->cpus = 1;
     if (c->cpus > CONFIG_MAX_CPUS)

@@ -19,7 +19,7 @@
 /* The file as libcyaml loads it: a scalar that is absent is a null pointer. */
 struct file {
     char *name, *kernel, *bios, *initrd, *append, *batch;
-    char *memory, *mmu, *engine, *clock, *timing, *record, *record_limit;
+    char *memory, *mmu, *engine, *clock, *timing, *record, *record_limit, *code_cache;
     unsigned *cpus;
     uint64_t *seed, *hash_every, *stop_at;
     bool *no_tlb, *rng, *hash_at_exit, *no_record, *record_require, *self_contained;
@@ -102,6 +102,7 @@ static const cyaml_schema_field_t file_fields[] = {
     CYAML_FIELD_UINT_PTR("cpus", OPTIONAL_PTR, struct file, cpus),
     CYAML_FIELD_STRING_PTR("mmu", OPTIONAL_PTR, struct file, mmu, 0, 64),
     CYAML_FIELD_STRING_PTR("engine", OPTIONAL_PTR, struct file, engine, 0, 64),
+    CYAML_FIELD_STRING_PTR("code-cache", OPTIONAL_PTR, struct file, code_cache, 0, 64),
     CYAML_FIELD_STRING_PTR("clock", OPTIONAL_PTR, struct file, clock, 0, 64),
     CYAML_FIELD_STRING_PTR("timing", OPTIONAL_PTR, struct file, timing, 0, 64),
     CYAML_FIELD_UINT_PTR("seed", OPTIONAL_PTR, struct file, seed),
@@ -323,16 +324,22 @@ static int anchor_all(struct config *c, const char *file)
     return err ? -ENOMEM : 0;
 }
 
+static int take_size(const char *path, const char *key, const char *text, uint64_t *bytes, struct failure *f)
+{
+    if (text && spec_size(text, bytes) < 0)
+        return failure_set(f, STATUS_USAGE, EINVAL, "%s: %s: '%s' is not a size such as 512M or 1G", path,
+                           key, text);
+    return 0;
+}
+
 static int take_scalars(const char *path, struct file *file, struct config *c, struct failure *f)
 {
-    if (file->memory && spec_size(file->memory, &c->memory) < 0)
-        return failure_set(f, STATUS_USAGE, EINVAL, "%s: memory: '%s' is not a size such as 512M or 1G", path,
-                           file->memory);
+    if (take_size(path, "memory", file->memory, &c->memory, f) < 0 ||
+        take_size(path, "record-limit", file->record_limit, &c->record_limit, f) < 0 ||
+        take_size(path, "code-cache", file->code_cache, &c->code_cache, f) < 0)
+        return -EINVAL;
     if (file->memory && c->memory == 0)
         return failure_set(f, STATUS_USAGE, EINVAL, "%s: memory: a machine needs memory", path);
-    if (file->record_limit && spec_size(file->record_limit, &c->record_limit) < 0)
-        return failure_set(f, STATUS_USAGE, EINVAL, "%s: record-limit: '%s' is not a size such as 512M or 1G",
-                           path, file->record_limit);
     c->no_record = file->no_record && *file->no_record;
     c->record_require = file->record_require && *file->record_require;
     c->self_contained = file->self_contained && *file->self_contained;
@@ -378,6 +385,7 @@ static void drop_scalars(struct file *file)
 {
     free(file->memory);
     free(file->record_limit);
+    free(file->code_cache);
     free(file->no_record);
     free(file->record_require);
     free(file->self_contained);

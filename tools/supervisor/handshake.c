@@ -66,6 +66,7 @@ static void send_machine(struct machine *m)
     msg.clock = c->clock;
     msg.timing = c->timing;
     msg.no_tlb = c->no_tlb;
+    msg.code_cache = c->code_cache;
     msg.hash_at_exit = c->hash_at_exit;
     msg.hash_every = c->hash_every;
     msg.hash_at = c->hash_at;

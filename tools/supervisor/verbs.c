@@ -42,6 +42,8 @@ static const struct option_row run_options[] = {
     {"engine", OPTION_STRING, "ENGINE", COMPLETES_CHOICE, "auto|jit|interp",
      "execution engine: the translator, the interpreter, or auto: the translator where the host can "
      "(default: auto)"},
+    {"code-cache", OPTION_STRING, "SIZE", COMPLETES_NOTHING, NULL,
+     "memory for translated code, 2M to 1G (default: 48M); tables take six tenths of it besides"},
     {"clock", OPTION_STRING, "CLOCK", COMPLETES_CHOICE, "host|virtual",
      "guest time follows the host's clock, or counts 1 ns a step (default: host)"},
     {"timing", OPTION_STRING, "TIMING", COMPLETES_CHOICE, "live|fixed",
