@@ -16,6 +16,8 @@ import time
 
 CLEAVE = os.environ.get('CLEAVE', 'build/cleave')
 SKIP = 77
+STATE = tempfile.TemporaryDirectory(prefix='cleave-state-')  # every run is recorded
+os.environ['XDG_STATE_HOME'] = STATE.name
 
 
 def guest():

@@ -15,10 +15,6 @@ RECORDS = 16
 
 
 class Case(rig.Case):
-    def setUp(self):
-        super().setUp()
-        self.environment['XDG_STATE_HOME'] = str(self.dir / 'state')
-
     def make(self, name, *words):
         subprocess.run([MAKE_TRACE, name, *map(str, words)], cwd=self.dir, env=self.environment, check=True)
         return name
@@ -401,6 +397,24 @@ class DamagedReplay(Case):
                     self.assertIn('the recording stops at icount 0', err)
                 else:
                     self.assertEqual((status, out), (0, self.TEXT))
+
+
+    def test_files(self):
+        def refused(text, *words):
+            status, out, err = self.command('replay', *words)
+            self.assertEqual((status, out), (1, ''))
+            self.assertIn(text, err)
+
+        refused('cannot open trace: none: No such file or directory', 'none')
+        refused('print: not a trace', 'print')
+        refused('newer: a newer format than this cleave reads', self.path('newer', self.whole[:8] + b'\x09' + self.whole[9:]))
+        os.rename(self.dir / 'print', self.dir / 'moved')
+        self.assertEqual(self.command('replay', 't')[:2], (0, self.TEXT))  # the store has a copy
+        self.environment['XDG_STATE_HOME'] = str(self.dir / 'elsewhere')
+        refused('cannot open bios: ', 't')
+        self.assertEqual(self.command('replay', 't', '--image', 'bios=moved')[:2], (0, self.TEXT))
+        self.change('moved', 8)
+        refused('image changed: moved (bios)', 't', '--image', 'bios=moved')
 
 
 class SelfContained(Case):
