@@ -430,7 +430,7 @@ static void take_vcpu(struct child *c, struct control_message *msg)
             machine_set_state(m, MACHINE_RUNNING);
         break;
     case CLEAVE__CONTROL__BODY_STATS_REPLY:
-        m->observer->stats(m->observer_ctx, body->stats_reply->tag, body->stats_reply->json);
+        record_pass_stats(m, body->stats_reply->tag, body->stats_reply->json);
         break;
     case CLEAVE__CONTROL__BODY_DUMPED:
         m->observer->device_reply(m->observer_ctx, body->dumped->tag, body->dumped->err, "");

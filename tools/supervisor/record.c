@@ -17,6 +17,7 @@
 
 #define MAX_DEATHS 3
 #define RESTART_MS 20
+#define FIGURES_MS 100 /* for the broker's answer, which may wait for its disk */
 
 static const char *const state_names[] = {"off", "preparing", "starting", "on", "ended"};
 
@@ -274,6 +275,46 @@ static void act(struct child *c, enum child_action action)
     }
 }
 
+static void pass_held(struct machine *m)
+{
+    struct record *r = &m->record;
+    char *json = r->held.json;
+    if (!json)
+        return;
+    r->held.json = NULL;
+    uv_timer_stop(&r->held.limit);
+    m->observer->stats(m->observer_ctx, r->held.tag, json);
+    free(json);
+}
+
+static void on_figures_late(uv_timer_t *timer)
+{
+    struct record *r = timer->data;
+    pass_held(r->machine);
+}
+
+void record_pass_stats(struct machine *m, uint64_t tag, const char *vcpu_json)
+{
+    struct record *r = &m->record;
+    pass_held(m);
+    bool late = r->broker.state == CHILD_RUNNING && r->stats_tag < tag;
+    r->held.json = late ? strdup(vcpu_json) : NULL;
+    r->held.tag = tag;
+    if (r->held.json)
+        uv_timer_start(&r->held.limit, on_figures_late, FIGURES_MS, 0);
+    else
+        m->observer->stats(m->observer_ctx, tag, vcpu_json);
+}
+
+static void take_figures(struct machine *m, const Cleave__StatsReply *reply)
+{
+    struct record *r = &m->record;
+    snprintf(r->stats, sizeof(r->stats), "%s", reply->json);
+    r->stats_tag = reply->tag;
+    if (r->held.json && r->held.tag <= reply->tag)
+        pass_held(m);
+}
+
 static void take(struct child *c, struct control_message *msg)
 {
     struct machine *m = c->owner;
@@ -291,7 +332,7 @@ static void take(struct child *c, struct control_message *msg)
         hold_machine(m, body->recording_waits->reason);
         break;
     case CLEAVE__CONTROL__BODY_STATS_REPLY:
-        snprintf(m->record.stats, sizeof(m->record.stats), "%s", body->stats_reply->json);
+        take_figures(m, body->stats_reply);
         break;
     default:
         child_cause(c, "sent a message of the wrong kind");
@@ -532,7 +573,8 @@ void record_init(struct machine *m)
         .machine = m, .log = -1, .entries = -1, .tail = -1, .tail_reader = -1, .bell = -1, .urgent = -1};
     child_init(&r->broker, CHILD_BROKER, "broker", &broker_ops, m);
     uv_timer_init(m->loop, &r->restart);
-    r->restart.data = r;
+    uv_timer_init(m->loop, &r->held.limit);
+    r->restart.data = r->held.limit.data = r;
     r->work.data = r;
 }
 
@@ -563,6 +605,8 @@ void record_release(struct machine *m)
 {
     struct record *r = &m->record;
     uv_timer_stop(&r->restart);
+    uv_timer_stop(&r->held.limit);
+    free(r->held.json);
     if (r->journal.body)
         control_release(&r->journal);
     r->journal.body = NULL;

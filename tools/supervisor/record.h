@@ -45,7 +45,13 @@ struct record {
     int store_err;
     unsigned nfiles;
     struct record_file files[RECORD_MAX_FILES];
-    char stats[300]; /* of the log, as the broker last said */
+    char stats[300];    /* of the log, as the broker last said */
+    uint64_t stats_tag; /* of the request that it answered */
+    struct {            /* the vcpu's answer, which waits for the broker's */
+        uint64_t tag;
+        char *json;
+        uv_timer_t limit;
+    } held;
 };
 
 void record_init(struct machine *m);
@@ -70,8 +76,10 @@ void record_run(struct machine *m);
 void record_finish(struct machine *m);
 bool record_is_gone(const struct machine *m);
 
-/* Asks the broker for the log's figures. */
+/* Asks the broker for the log's figures; passes the vcpu's answer to the same request on when they are here,
+ * or the broker does not answer. */
 void record_ask_stats(struct machine *m, uint64_t tag);
+void record_pass_stats(struct machine *m, uint64_t tag, const char *vcpu_json);
 
 /* State, file and figures, as far as they are known. */
 json_t *record_report(const struct machine *m);
