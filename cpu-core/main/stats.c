@@ -22,7 +22,7 @@ static json_t *link_json(const struct link *l)
 
 static json_t *recording_json(const struct machine *m)
 {
-    json_t *o = json_pack("{s:b}", "active", m->recording.journal != NULL);
+    json_t *o = json_object();
 #define X(name) put(o, #name, m->recording.stats.name);
     RECORDING_COUNTERS(X)
 #undef X

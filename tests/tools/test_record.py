@@ -130,6 +130,9 @@ class Place(Case):
         self.assertEqual((record['state'], record['trace']), ('on', str(self.dir / 't')))
         self.assertEqual(record['bytes'], os.stat(self.dir / 't').st_size)
         self.assertGreaterEqual(record['blocks'], 1)
+        self.assertEqual(record['stalls'], 0)
+        self.assertIn(f'recording  on: {self.dir}/t', self.command('info', 'vm')[1])
+        self.assertIn('record.blocks', self.command('stats', 'vm')[1])
         self.command('stop', 'vm')
 
 

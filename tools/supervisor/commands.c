@@ -86,6 +86,9 @@ static void print_info(json_t *info)
     {
         print_value(key, v);
     }
+    v = json_object_get(info, "record");
+    printf("%-10s %s%s%s\n", "recording", text(v, "state"), json_object_get(v, "trace") ? ": " : "",
+           text(v, "trace"));
     printf("\n%-12s %-8s %-4s %-9s %-8s %s\n", "DEVICE", "KIND", "SLOT", "STATE", "BACKEND", "");
     json_array_foreach(json_object_get(info, "devices"), i, d)
     {
@@ -154,6 +157,7 @@ static void print_stats(json_t *stats)
                number(p, "pss_kib"));
     }
     putchar('\n');
+    print_counters("record", json_object_get(stats, "record"));
     print_counters("", json_object_get(stats, "vcpu"));
 }
 

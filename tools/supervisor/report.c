@@ -100,8 +100,11 @@ json_t *report_stats(const struct machine *m, const char *vcpu_json)
     {
         add_usage(one);
     }
+    json_t *record = record_report(m);
+    json_object_update(record, json_object_get(vcpu, "recording"));
+    json_object_del(vcpu, "recording");
     return json_pack("{s:s, s:s, s:o, s:o, s:o}", "name", m->config->name, "state", machine_state_name(m),
-                     "vcpu", vcpu ? vcpu : json_object(), "record", record_report(m), "processes", list);
+                     "vcpu", vcpu ? vcpu : json_object(), "record", record, "processes", list);
 }
 
 json_t *report_result(const struct machine *m)
