@@ -63,6 +63,12 @@ struct block {
     bool live; /* not dropped */
 };
 
+/* Its stubs, in the writable view. */
+static inline const uint8_t *block_stubs(const struct block *b)
+{
+    return (const uint8_t *)b->map - b->cold_len;
+}
+
 struct region {
     uint8_t *hot,
         *cold; /* writable view: where the next code goes, and its stubs in the region's second half */

@@ -55,7 +55,7 @@ static void append_block(struct writer *w, const struct block *b)
     const struct blocks *t = &w->jit->blocks;
     size_t size = sizeof(struct dump_block) + b->insns * sizeof(struct dump_insn) + b->code_len + b->cold_len;
     size_t padded = (size + 7) & ~(size_t)7;
-    const uint8_t *cold = (const uint8_t *)b->map - b->cold_len;
+    const uint8_t *cold = block_stubs(b);
     struct dump_block d = {.size = (uint32_t)padded,
                            .insns = b->insns,
                            .priv = b->key.priv,

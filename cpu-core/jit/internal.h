@@ -7,6 +7,7 @@
 #include "cpu-core/jit/block.h"
 #include "cpu-core/jit/emit_x64.h"
 #include "cpu-core/jit/stats.h"
+#include "cpu-core/jit/watch.h"
 #include "cpu-core/mmu/mmu.h"
 
 #include <stdbool.h>
@@ -68,6 +69,8 @@ struct jit {
 
     struct tr *tr; /* of the translation in progress */
     struct jit_stats stats;
+    void (*told)(void *arg, const struct jit_event *e); /* NULL: nobody watches */
+    void *told_arg;
 };
 
 /* What slow paths know of their instruction, packed into an immediate. */
@@ -116,6 +119,10 @@ struct helper_result helper_ecall(struct hart *h, uint64_t bits, uint32_t site, 
 struct helper_result helper_sret(struct hart *h, uint64_t bits, uint32_t site, int64_t left);
 struct helper_result helper_mret(struct hart *h, uint64_t bits, uint32_t site, int64_t left);
 struct helper_result helper_cbo_zero(struct hart *h, uint64_t bits, uint32_t site, int64_t left);
+
+/* watch.c: tells what happened; `before`: what the table's count of dropped blocks was. */
+void watch_translated(const struct jit *j, const struct block *b);
+void watch_dropped(const struct jit *j, enum jit_event_kind kind, uint64_t pa, uint64_t len, uint64_t before);
 
 /* runtime.c: makes hart and jump cache agree with the current fetch bank and mode. */
 void jit_sync_context(struct jit *j, struct hart *h);

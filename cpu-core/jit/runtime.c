@@ -284,11 +284,15 @@ static struct block *block_at(struct jit *j, struct hart *h, const uint8_t *page
     struct block_key key = {pa_of(j, page, h->pc), second ? pa_of(j, second, 0) : 0, h->priv,
                             (uint8_t)fp_mode(h), single};
     struct block *b = known ? blocks_find(&j->blocks, &key) : NULL;
+    uint64_t dropped;
 
     if (b || !known || !is_hot(j, key.pa))
         return b;
+    dropped = j->blocks.counts.dropped;
     b = translate(j, &key, page, second);
     b->va = h->pc;
+    watch_dropped(j, JIT_EVICTED, 0, 0, dropped);
+    watch_translated(j, b);
     return b;
 }
 
@@ -315,6 +319,14 @@ static void interpret(struct jit *j, struct hart *h, const uint8_t *page, uint64
     *counter += hart_icount(h) - begin;
 }
 
+static void drop_changed(struct jit *j, uint64_t pa, uint64_t len)
+{
+    uint64_t dropped = j->blocks.counts.dropped;
+
+    blocks_invalidate(&j->blocks, pa, len);
+    watch_dropped(j, JIT_CHANGED, pa, len, dropped);
+}
+
 /* The instruction at h->pc crosses the page and changed: its block goes. */
 static void step_changed(struct jit *j, struct hart *h)
 {
@@ -323,7 +335,7 @@ static void step_changed(struct jit *j, struct hart *h)
 
     j->stats.changed_crossings++;
     if (page)
-        blocks_invalidate(&j->blocks, pa_of(j, page, h->pc), 2);
+        drop_changed(j, pa_of(j, page, h->pc), 2);
     interpret(j, h, NULL, 1, &j->stats.steps[ISA_CLASS_COUNT]);
 }
 
@@ -484,17 +496,19 @@ static void jit_invalidate(void *engine, uint64_t pa, uint64_t len)
 
     interp_engine.invalidate(j->interp, pa, len);
     if (!j->off)
-        blocks_invalidate(&j->blocks, pa, len);
+        drop_changed(j, pa, len);
 }
 
 static void jit_flush(void *engine)
 {
     struct jit *j = engine;
+    uint64_t dropped = j->blocks.counts.dropped;
 
     interp_engine.flush(j->interp);
     j->stats.flushes++;
     if (!j->off)
         blocks_flush(&j->blocks);
+    watch_dropped(j, JIT_FLUSHED, 0, 0, dropped);
 }
 
 const struct engine jit_engine = {

@@ -171,6 +171,7 @@ void machine_control(struct machine *m)
 {
     struct control_message msg;
     int got;
+    machine_watch_flush(m);
     while (!m->stopping && (got = control_recv(m->host.control, &msg)) != -EAGAIN) {
         if (got <= 0) {
             m->stopping = true;

@@ -40,6 +40,14 @@ struct stimer {
     struct hart *hart;
 };
 
+#define WATCH_LINE 256
+
+/* Lines about the translator that are not written yet. */
+struct machine_watch {
+    char log[16384], map[16384];
+    size_t log_len, map_len;
+};
+
 struct machine {
     struct machine_config cfg;
     struct machine_host host;
@@ -84,6 +92,7 @@ struct machine {
     struct machine_command *commands; /* served, and not yet crossings */
     unsigned ncommands, room_commands;
     uint64_t next_poll_ns; /* host time at which control is looked at again */
+    struct machine_watch watch;
     char fault[160];
     struct {
 #define X(name) uint64_t name;
@@ -141,6 +150,10 @@ void machine_journal_room(struct machine *m);
 /* stimer.c: the supervisor timers of all harts; reset makes them follow the harts' reset state. */
 int stimer_create(struct machine *m);
 void stimer_reset(struct machine *m);
+
+/* watch.c: begins to watch the translator, if the configuration says so; writes what has come together. */
+void machine_watch(struct machine *m);
+void machine_watch_flush(struct machine *m);
 
 /* Serves every control message that is there. */
 void machine_control(struct machine *m);

@@ -125,6 +125,8 @@ static int create_core(struct machine *m, char *err, size_t errlen)
         e = m->engine->create(&m->engine_data, m->mmu, m->cfg.no_tlb);
     if (!e && m->cfg.code_cache && m->engine == &jit_engine)
         e = jit_set_code_cache(m->engine_data, m->cfg.code_cache);
+    if (!e)
+        machine_watch(m);
     if (e < 0) {
         snprintf(err, errlen, "cannot create the harts: %s", strerror(-e));
         return e;
@@ -457,6 +459,7 @@ bool machine_ends(struct machine *m, enum machine_end *end, uint32_t *status)
 
 void machine_note_exit(struct machine *m, enum machine_end end)
 {
+    machine_watch_flush(m);
     machine_settle(m);
     m->end_hash = machine_hash(m);
     crossings_note(m->crossings, CROSSING_OUT, CROSSING_EXIT, end, &m->end_hash, sizeof m->end_hash);

@@ -21,6 +21,7 @@ struct machine_config {
         *images; /* that board's boot images point into, plain; NULL if they are elsewhere. Borrowed */
     const struct engine *engine;
     bool no_tlb;
+    bool log_jit;        /* tell the supervisor what the translator does */
     uint64_t code_cache; /* bytes of translated code, 0 for the engine's default */
     bool virtual_clock;
     bool fixed_timing;
@@ -37,6 +38,7 @@ struct machine_config {
 struct machine_host {
     int control;  /* socket of the supervisor */
     int doorbell; /* eventfd that devices ring */
+    int perf_map; /* file for the addresses of translated code, or -1 */
     int feed;     /* socket that gives the windows of a recording: the machine replays it. -1: it is live */
     int tail;     /* of the journal, which the machine makes; -1: nothing is recorded */
     int bell, urgent;    /* eventfds of the journal's consumer: entries have come; they must be taken now */

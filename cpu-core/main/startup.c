@@ -142,6 +142,7 @@ static int machine_config(const Cleave__Machine *mc, struct machine_config *cfg)
                                    .engine = find_engine(mc->engine),
                                    .no_tlb = mc->no_tlb,
                                    .code_cache = mc->code_cache,
+                                   .log_jit = mc->log_jit,
                                    .virtual_clock = !strcmp(mc->clock, "virtual"),
                                    .fixed_timing = !strcmp(mc->timing, "fixed"),
                                    .hash_at_exit = mc->hash_at_exit,
@@ -174,6 +175,7 @@ static int create(int control, struct control_message *msg, struct machine **m)
     cfg.images = images;
     struct machine_host host = {.control = control,
                                 .doorbell = control_take_fd(msg, mc->fds, mc->n_fds, "doorbell"),
+                                .perf_map = control_take_fd(msg, mc->fds, mc->n_fds, "perf-map"),
                                 .feed = control_take_fd(msg, mc->fds, mc->n_fds, "feed"),
                                 .tail = control_take_fd(msg, mc->fds, mc->n_fds, "tail"),
                                 .bell = control_take_fd(msg, mc->fds, mc->n_fds, "bell"),

@@ -2,6 +2,8 @@
 """Looking into the translator of a running machine: counters and translated code."""
 
 import json
+import pathlib
+import re
 import unittest
 
 import rig
@@ -47,6 +49,26 @@ class Translator(rig.Case):
             status, _, err = self.command('run', '--bios', 'loop', '--code-cache', size)
             self.assertEqual(status, 2)
             self.assertIn('code-cache', err)
+
+    def test_log(self):
+        self.path('loop', rig.binary(LOOP))
+        status, _, err = self.command('run', '--memory', '16M', '--bios', 'loop', '--serial', 'null', '--engine', 'jit',
+                                      '--stop-at', '1000000', '--log', 'jit')
+        self.assertEqual(status, 0, err)
+        line = r'^cleave: vcpu: jit \d+: translated 0000000080000004 \(physical 80000004, machine\): 4 instructions, '
+        self.assertRegex(err, re.compile(line, re.MULTILINE))
+        status, _, err = self.command('run', '--bios', 'loop', '--engine', 'interp', '--log', 'jit')
+        self.assertEqual(status, 2)
+        self.assertIn('the engine is interp', err)
+
+    def test_perf_map(self):
+        self.begin('--engine', 'jit', '--perf-map')
+        path = pathlib.Path(f'/tmp/perf-{self.pid("vcpu")}.map')
+        self.addCleanup(path.unlink)
+        rig.wait_until(lambda: 'guest:machine:80000004\n' in path.read_text(), 'an entry for the loop')
+        for line in path.read_text().splitlines():
+            self.assertRegex(line, r'^[0-9a-f]+ [0-9a-f]+ guest:(user|supervisor|machine):[0-9a-f]+(:stubs)?$')
+        self.command('stop', 'vm')
 
     def test_interpreter_has_none(self):
         self.begin('--engine', 'interp')

@@ -38,7 +38,7 @@ static int merge_strings(const struct invocation *in, struct config *c, struct f
     } strings[] = {
         {"name", &c->name},     {"kernel", &c->kernel}, {"bios", &c->bios},     {"initrd", &c->initrd},
         {"append", &c->append}, {"batch", &c->batch},   {"mmu", &c->mmu},       {"engine", &c->engine},
-        {"clock", &c->clock},   {"timing", &c->timing}, {"record", &c->record},
+        {"log", &c->log},       {"clock", &c->clock},   {"timing", &c->timing}, {"record", &c->record},
     };
     for (size_t i = 0; i < sizeof(strings) / sizeof(strings[0]); i++) {
         const char *value = options_get(in, strings[i].name);
@@ -313,7 +313,7 @@ static void drop_inputs(struct config *c)
 void config_release(struct config *c)
 {
     char *strings[] = {c->name, c->kernel, c->bios,  c->initrd, c->append, c->batch,
-                       c->mmu,  c->engine, c->clock, c->timing, c->record};
+                       c->mmu,  c->engine, c->clock, c->timing, c->log,    c->record};
     for (size_t i = 0; i < sizeof(strings) / sizeof(strings[0]); i++)
         free(strings[i]);
     free(c->hash_at);
@@ -426,6 +426,7 @@ static int merge(const struct invocation *in, struct config *c, struct failure *
     c->record_require |= options_has(in, "record-require");
     c->self_contained |= options_has(in, "self-contained");
     c->no_tlb |= options_has(in, "no-tlb");
+    c->perf_map |= options_has(in, "perf-map");
     const char *rng = options_get(in, "rng");
     if (rng)
         c->rng = strcmp(rng, "on") == 0;

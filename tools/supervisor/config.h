@@ -62,6 +62,8 @@ struct config {
     uint64_t hash_every, stop_at;
     char *record; /* the trace; NULL: a default place */
     bool no_record, record_require, self_contained;
+    char *log;             /* "jit", or NULL */
+    bool perf_map;         /* name translated code for perf */
     uint64_t code_cache;   /* bytes of translated code */
     uint64_t record_limit; /* bytes of the trace */
     uint64_t *hash_at;

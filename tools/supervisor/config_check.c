@@ -85,7 +85,7 @@ static int check_choices(struct config *c, struct failure *f)
 {
     static const char *const mmus[] = {"sv39", "sv48", "sv57", NULL},
                              *const engines[] = {"auto", "jit", "interp", NULL},
-                             *const clocks[] = {"host", "virtual", NULL},
+                             *const clocks[] = {"host", "virtual", NULL}, *const logs[] = {"jit", NULL},
                              *const timings[] = {"live", "fixed", NULL};
     int err = set_default(&c->mmu, f, "sv48");
     if (!err)
@@ -100,6 +100,11 @@ static int check_choices(struct config *c, struct failure *f)
         err = one_of("engine", c->engine, engines, f);
     if (!err)
         err = choose_engine(c, f);
+    if (!err && c->log)
+        err = one_of("log", c->log, logs, f);
+    if (!err && (c->perf_map || c->log) && strcmp(c->engine, "jit") != 0)
+        err = bad(f, "%s: there is no translated code: the engine is %s", c->log ? "log" : "perf-map",
+                  c->engine);
     if (!err)
         err = one_of("clock", c->clock, clocks, f);
     if (!err)

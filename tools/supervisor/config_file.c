@@ -19,10 +19,10 @@
 /* The file as libcyaml loads it: a scalar that is absent is a null pointer. */
 struct file {
     char *name, *kernel, *bios, *initrd, *append, *batch;
-    char *memory, *mmu, *engine, *clock, *timing, *record, *record_limit, *code_cache;
+    char *memory, *mmu, *engine, *clock, *timing, *record, *record_limit, *code_cache, *log;
     unsigned *cpus;
     uint64_t *seed, *hash_every, *stop_at;
-    bool *no_tlb, *rng, *hash_at_exit, *no_record, *record_require, *self_contained;
+    bool *no_tlb, *perf_map, *rng, *hash_at_exit, *no_record, *record_require, *self_contained;
     uint64_t *hash_at;
     unsigned nhash_at;
     struct config_disk *disks;
@@ -103,6 +103,9 @@ static const cyaml_schema_field_t file_fields[] = {
     CYAML_FIELD_STRING_PTR("mmu", OPTIONAL_PTR, struct file, mmu, 0, 64),
     CYAML_FIELD_STRING_PTR("engine", OPTIONAL_PTR, struct file, engine, 0, 64),
     CYAML_FIELD_STRING_PTR("code-cache", OPTIONAL_PTR, struct file, code_cache, 0, 64),
+    CYAML_FIELD_STRING_PTR("log", OPTIONAL_PTR, struct file, log, 0, 64),
+    CYAML_FIELD_ENUM_PTR("perf-map", OPTIONAL_WORD | CYAML_FLAG_POINTER, struct file, perf_map, booleans,
+                         NBOOLEANS),
     CYAML_FIELD_STRING_PTR("clock", OPTIONAL_PTR, struct file, clock, 0, 64),
     CYAML_FIELD_STRING_PTR("timing", OPTIONAL_PTR, struct file, timing, 0, 64),
     CYAML_FIELD_UINT_PTR("seed", OPTIONAL_PTR, struct file, seed),
@@ -351,6 +354,7 @@ static int take_scalars(const char *path, struct file *file, struct config *c, s
     c->hash_every = file->hash_every ? *file->hash_every : 0;
     c->stop_at = file->stop_at ? *file->stop_at : 0;
     c->no_tlb = file->no_tlb && *file->no_tlb;
+    c->perf_map = file->perf_map && *file->perf_map;
     c->rng = !file->rng || *file->rng;
     c->hash_at_exit = file->hash_at_exit && *file->hash_at_exit;
     return 0;
@@ -366,6 +370,7 @@ static void take_pointers(struct file *file, struct config *c)
     c->batch = file->batch;
     c->mmu = file->mmu;
     c->engine = file->engine;
+    c->log = file->log;
     c->clock = file->clock;
     c->timing = file->timing;
     c->record = file->record;
@@ -394,6 +399,7 @@ static void drop_scalars(struct file *file)
     free(file->hash_every);
     free(file->stop_at);
     free(file->no_tlb);
+    free(file->perf_map);
     free(file->rng);
     free(file->hash_at_exit);
     free(file);

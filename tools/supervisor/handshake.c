@@ -37,7 +37,8 @@ static unsigned boot_fds(const struct machine *m, char **names, int *fds)
     } all[] = {{"kernel", m->boot.kernel},
                {"bios", m->boot.bios},
                {"initrd", m->boot.initrd},
-               {"doorbell", m->doorbell}};
+               {"doorbell", m->doorbell},
+               {"perf-map", m->perf_map}};
     unsigned n = 0;
     for (unsigned i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
         if (all[i].fd < 0)
@@ -48,11 +49,28 @@ static unsigned boot_fds(const struct machine *m, char **names, int *fds)
     return n;
 }
 
+/* Where perf looks for names of code that a process made. What an earlier process of that number left is
+ * removed. False: the machine has failed. */
+static bool open_perf_map(struct machine *m)
+{
+    char path[64];
+    if (!m->config->perf_map)
+        return true;
+    snprintf(path, sizeof(path), "/tmp/perf-%d.map", (int)m->vcpu.pid);
+    unlink(path);
+    m->perf_map = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (m->perf_map < 0)
+        machine_fail(m, STATUS_FAILED, errno, "cannot create %s: %s", path, strerror(errno));
+    return m->perf_map >= 0;
+}
+
 static void send_machine(struct machine *m)
 {
     const struct config *c = m->config;
     char *names[CONTROL_MAX_FDS];
     int fds[CONTROL_MAX_FDS];
+    if (!open_perf_map(m))
+        return;
     m->rtc_start_ns = rtc_start(c);
     snprintf(m->append, sizeof(m->append), "%s%s", c->append ? c->append : "",
              c->batch ? " cleave.batch" : "");
@@ -67,6 +85,7 @@ static void send_machine(struct machine *m)
     msg.timing = c->timing;
     msg.no_tlb = c->no_tlb;
     msg.code_cache = c->code_cache;
+    msg.log_jit = c->log != NULL;
     msg.hash_at_exit = c->hash_at_exit;
     msg.hash_every = c->hash_every;
     msg.hash_at = c->hash_at;
@@ -82,6 +101,9 @@ static void send_machine(struct machine *m)
     body.machine = &msg;
     child_send(&m->vcpu, &body, fds, (unsigned)msg.n_fds);
     images_close_boot(&m->boot);
+    if (m->perf_map >= 0)
+        close(m->perf_map);
+    m->perf_map = -1;
 }
 
 /* The descriptors of one incarnation: those of the plan, and fresh descriptions of the disk's files, which

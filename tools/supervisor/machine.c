@@ -401,6 +401,7 @@ int machine_start(struct machine *m, uv_loop_t *loop, const struct config *c, in
         .config = c,
         .boot = {-1, -1, -1},
         .doorbell = -1,
+        .perf_map = -1,
         .observer = o,
         .observer_ctx = ctx,
         .started_ns = uv_hrtime(),

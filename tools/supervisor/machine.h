@@ -69,6 +69,7 @@ struct machine {
     char vcpu_program[4096];
     struct device *devices;
     int doorbell; /* of the vcpu */
+    int perf_map; /* on its way to the vcpu, or -1 */
     bool ended;   /* result is final, processes may be left */
     bool killed;  /* the processes were not asked to stop */
     struct machine_result result;
