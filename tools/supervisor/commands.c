@@ -88,7 +88,7 @@ static void print_info(json_t *info)
     }
     v = json_object_get(info, "record");
     printf("%-10s %s%s%s\n", "recording", text(v, "state"), json_object_get(v, "trace") ? ": " : "",
-           text(v, "trace"));
+           json_object_get(v, "trace") ? text(v, "trace") : "");
     printf("\n%-12s %-8s %-4s %-9s %-8s %s\n", "DEVICE", "KIND", "SLOT", "STATE", "BACKEND", "");
     json_array_foreach(json_object_get(info, "devices"), i, d)
     {
