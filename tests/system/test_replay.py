@@ -1,0 +1,213 @@
+"""Recorded machines run again to the same states: whole sessions with either engine, in all timings, recordings that are still being
+written, damaged ones."""
+
+import hashlib
+import json
+import pathlib
+import random
+import socket
+import struct
+import subprocess
+import tempfile
+import time
+
+import machine
+
+check = machine.check
+
+
+def replay(trace, *words, limit=600, status=0):
+    """(messages of --json, console bytes) of a replay that ends with `status`."""
+    done = subprocess.run([machine.CLEAVE, 'replay', str(trace), '--json', *map(str, words)], capture_output=True, timeout=limit,
+                          stdin=subprocess.DEVNULL)
+    found = [json.loads(line) for line in done.stderr.splitlines()]
+    check(done.returncode == status, f'{trace} {words}: status {done.returncode}\n{done.stderr.decode()[-2000:]}')
+    return found, done.stdout
+
+
+def hashes(messages):
+    """{icount: hash} of all that was asked for, and (icount, hash) at the end."""
+    every = {m['icount']: m['hash'] for m in messages if m.get('event') == 'hash'}
+    ends = [(m['icount'], m['hash']) for m in messages if m.get('event') == 'exit' and 'hash' in m]
+    return every, ends[0] if ends else None
+
+
+def same(recorded, trace, console, engine, every=10_000_000):
+    started = time.monotonic()
+    messages, text = replay(trace, '--engine', engine, '--hash-every', every)
+    got, want = hashes(messages), hashes(recorded)
+    check(want[1] and got[1] == want[1], f'{engine}: the end is {got[1]}, not {want[1]}')
+    differ = [n for n, value in want[0].items() if n in got[0] and got[0][n] != value]
+    check(not differ and len(got[0]) >= len(want[0]) - 1 > 3, f'{engine}: hashes differ at {differ[:3]}')
+    check(console is None or text == console, f'{engine}: another console')
+    print(f'{engine}: {len(got[0])} equal hashes, {got[1][0]} steps in {time.monotonic() - started:.1f} s', flush=True)
+
+
+def record(trace, *words, every=10_000_000):
+    return machine.Machine(*machine.demo(), '--record', trace, '--hash-every', every, '--hash-at-exit', '--json', *words)
+
+
+FIO = ('fio --name=v --filename=/root/fio --size=8M --rw=randrw --bs=4k --direct=1 --ioengine=libaio --iodepth=8 --randseed=7 '
+       '--allrandrepeat=1 --eta=never | grep -c err= | sed s,^,errors-,')
+SIZE = 2 << 20
+SERVER = f'''import hashlib,socket; s=socket.create_server(("",7000)); print("listen"+"ing", flush=True); c,_=s.accept()
+d=c.recv({SIZE}, socket.MSG_WAITALL); print("dig"+"est", hashlib.sha256(d).hexdigest(), flush=True)'''
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        return s.getsockname()[1]
+
+
+def use(m, port, seed):
+    """What a user does at the console: a disk under load, a program, a transfer from the host, a reboot, more of it, the end."""
+    data = random.Random(seed).randbytes(SIZE)
+    at = m.expect('# ')
+    m.type(FIO + '\n')
+    at = m.expect('errors-1', since=at)
+    m.type("python3 -c 'print(sum(i * i for i in range(300000)), \"com\" + \"puted\")'\n")
+    at = m.expect('computed', since=at)
+    m.type(f"ping -c 1 10.0.2.2; python3 -c '{SERVER}'\n")
+    at = m.expect('listening', since=at)
+    with socket.create_connection(('127.0.0.1', port)) as c:
+        c.sendall(data)
+        at = m.expect(f'digest {hashlib.sha256(data).hexdigest()}', since=at)
+    m.type('for i in 1 2 3 4; do md5sum /usr/bin/python3 & done; wait; echo do\\ne\n')
+    at = m.expect('done\r\n', since=at)
+    m.type('sync; echo b > /proc/sysrq-trigger\n')
+    at = m.expect('# ', since=at + 200)
+    m.type('echo $((6 * 7))-answer; head -c 100000 /dev/hwrng | md5sum\n')
+    at = m.expect('42-answer', since=at)
+    m.type('exit\n')
+    check(m.wait(120) == 0, m.shown())
+
+
+def session(engine='jit', *others):
+    """A session with four harts, recorded with one engine and replayed with the others."""
+    with tempfile.TemporaryDirectory() as folder:
+        trace, port = pathlib.Path(folder, 'trace'), free_port()
+        with record(trace, '--engine', engine, '--cpus', '4', '--net', f'user,hostfwd=tcp:127.0.0.1:{port}-:7000') as m:
+            use(m, port, 1)
+        for other in others or ('jit', 'interp'):
+            same(m.results(), trace, m.text, other)
+
+
+def short(*words):
+    """A script's run, recorded with `words`, replayed with both engines."""
+    with tempfile.TemporaryDirectory() as folder:
+        trace = pathlib.Path(folder, 'trace')
+        text = 'cat /proc/interrupts; head -c 100000 /dev/hwrng | md5sum; head -c 3000000 /dev/vda | md5sum; ping -c 2 -i 0.2 10.0.2.2'
+        with record(trace, '--batch', machine.script(folder, text), *words) as m:
+            check(m.wait(300) == 0, m.shown())
+        for engine in 'jit', 'interp':
+            same(m.results(), trace, None, engine)
+
+
+def timings():
+    short('--engine', 'interp', '--net', 'user')
+    short('--timing', 'fixed', '--cpus', '2', '--net', 'echo')
+    with tempfile.TemporaryDirectory() as folder:
+        keys = machine.script(folder, '1s key a\n2s key b\n3s text typed\n', 'keys')
+        short('--clock', 'virtual', '--cpus', '2', '--net', 'echo', '--net', 'user', '--input', f'keyboard,script={keys}')
+
+
+def follow():
+    """A replay that starts while its recording is made ends with it, in the same state."""
+    with tempfile.TemporaryDirectory() as folder:
+        trace = pathlib.Path(folder, 'trace')
+        with record(trace) as m:
+            m.expect('OpenSBI')
+            other = subprocess.Popen([machine.CLEAVE, 'replay', '--follow', '--json', str(trace)], stdout=subprocess.PIPE,
+                                     stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
+            at = m.expect('# ')
+            m.type('sleep 1; echo $((6 * 7))-answer\n')
+            m.expect('42-answer', since=at)
+            check(other.poll() is None, 'the replay did not follow')
+            m.type('exit\n')
+            check(m.wait(120) == 0, m.shown())
+            text, errors = other.communicate(timeout=120)
+        check(other.returncode == 0 and text == m.text, errors.decode()[-2000:])
+        check(hashes([json.loads(line) for line in errors.splitlines()])[1] == hashes(m.results())[1], errors.decode()[-2000:])
+
+
+def limits():
+    """--until, --hash-at and --speed realtime."""
+    with tempfile.TemporaryDirectory() as folder:
+        trace = pathlib.Path(folder, 'trace')
+        with record(trace, '--batch', machine.script(folder, 'sleep 3'), every=50_000_000) as m:
+            check(m.wait(300) == 0, m.shown())
+        every, (end, _) = hashes(m.results())
+        at = sorted(every)[len(every) // 2]
+        messages, _ = replay(trace, '--until', at, '--hash-at', 50_000_000)
+        got, last = hashes(messages)
+        check(got[50_000_000] == every[50_000_000] and last[0] == at < end, str(messages))
+        started = time.monotonic()
+        replay(trace)
+        fast = time.monotonic() - started
+        replay(trace, '--speed', 'realtime')
+        slow = time.monotonic() - started - fast
+        print(f'{fast:.1f} s at full speed, {slow:.1f} s in real time', flush=True)
+        check(slow > 3, 'real time passed too fast')
+
+
+def program(folder):
+    """A flat program: prints on the UART, waits for virtual time to pass, and powers off."""
+    words = [0x100002b7, 0x00100313, 0x00628123]   # lui t0, 0x10000: the UART; its FIFO on
+    for c in b'hello\n':
+        words += [0x00000313 | c << 20, 0x00628023]  # addi t1, x0, c; sb t1, 0(t0)
+    words += [0x00010337, 0xfff30313, 0xfe031ee3]  # lui t1, 16; addi t1, t1, -1; bnez t1, -4
+    words += [0x001002b7, 0x00005337, 0x55530313, 0x0062a023, 0x0000006f]  # syscon: 0x5555
+    path = pathlib.Path(folder, 'program.bin')
+    path.write_bytes(struct.pack(f'<{len(words)}I', *words))
+    return path
+
+
+def small(folder):
+    """The trace of a tiny machine and its end."""
+    trace = pathlib.Path(folder, 'small')
+    with machine.Machine('--bios', program(folder), '--memory', '16M', '--record', trace, '--hash-every', '10000', '--json') as m:
+        check(m.wait(60) == 0 and b'hello' in m.text, m.shown())
+    return trace, hashes(m.results())[1]
+
+
+def outcome(trace, full):
+    """A replay of a damaged trace: shorter, or refused with a reason; never another state, a crash or a hang."""
+    done = subprocess.run([machine.CLEAVE, 'replay', str(trace), '--json'], capture_output=True, timeout=60, stdin=subprocess.DEVNULL)
+    messages = [json.loads(line) for line in done.stderr.splitlines()]
+    _, end = hashes(messages)
+    if done.returncode == 0:
+        shorter = [m for m in messages if m.get('event') == 'notice' and 'the recording stops at' in m['text']]
+        check(end == full or (end and shorter and end[0] <= full[0]), f'status 0 and {end}:\n{done.stderr.decode()}')
+        return 'shorter' if shorter else 'whole'
+    check(done.returncode == 1 and any(m.get('error') for m in messages), f'{done.returncode}:\n{done.stderr.decode()}')
+    return 'refused'
+
+
+END = 160  # bytes of an end block; the machine's own end is before it
+
+
+def damage(rounds='120', seed='1'):
+    """A sample of all flipped bytes and of all lengths; the reader alone is tested with every one."""
+    choose, counts = random.Random(int(seed)), {}
+    with tempfile.TemporaryDirectory() as folder:
+        trace, full = small(folder)
+        whole, bad = trace.read_bytes(), pathlib.Path(folder, 'bad')
+        check(outcome(trace, full) == 'whole', 'the sound trace')
+        for n in range(int(rounds)):
+            at = choose.randrange(len(whole))
+            flipped = bytearray(whole)
+            flipped[at] ^= 1 << choose.randrange(8)
+            for what, data in ('flipped', flipped), ('cut', whole[:at]):
+                bad.write_bytes(data)
+                try:
+                    result = outcome(bad, full)
+                except (AssertionError, subprocess.TimeoutExpired) as e:
+                    raise AssertionError(f'{what} at byte {at} of {len(whole)}: {e}') from None
+                check(result != 'whole' or at > len(whole) - END, f'{what} at byte {at} of {len(whole)}: not noticed')
+                counts[what, result] = counts.get((what, result), 0) + 1
+        print(len(whole), 'bytes:', counts, flush=True)
+
+
+if __name__ == '__main__':
+    machine.main({f.__name__: f for f in (session, timings, follow, limits, damage)})
