@@ -137,7 +137,6 @@ enum machine_end machine_replay(struct machine *m, uint32_t *status);
 
 /* journal.c: makes the journal if there is to be one, and its memfd in *fd, or -1. */
 int machine_journal_create(struct machine *m, int *fd);
-void machine_end_recording(struct machine *m);
 extern const struct journal_ops machine_journal_ops; /* context: struct machine */
 void machine_journal_hash(struct machine *m, uint64_t hash);
 

@@ -68,6 +68,9 @@ struct board *machine_board(struct machine *m);
 /* The journal's memfd, or -1; the caller's from now on. */
 int machine_take_journal(struct machine *m);
 
+/* Nothing more is put into the journal. */
+void machine_end_recording(struct machine *m);
+
 /* The recording keeps the bytes of the requests to this device. */
 void machine_keep_requests(struct machine *m, unsigned index);
 

@@ -334,6 +334,8 @@ static int devices(int control, struct machine *m)
             err = attach(control, &msg, m);
         else if (what == CLEAVE__CONTROL__BODY_LINK)
             err = connect_device(control, &msg, m);
+        else if (what == CLEAVE__CONTROL__BODY_END_RECORDING)
+            machine_end_recording(m);
         else if (what != CLEAVE__CONTROL__BODY_RUN)
             err = what == CLEAVE__CONTROL__BODY_STOP
                       ? -ECANCELED

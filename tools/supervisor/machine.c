@@ -251,6 +251,15 @@ int machine_pause(struct machine *m, struct failure *f)
     return 0;
 }
 
+void machine_send_resume(struct machine *m)
+{
+    Cleave__Resume resume = CLEAVE__RESUME__INIT;
+    Cleave__Control body = CLEAVE__CONTROL__INIT;
+    body.body_case = CLEAVE__CONTROL__BODY_RESUME;
+    body.resume = &resume;
+    child_send(&m->vcpu, &body, NULL, 0);
+}
+
 int machine_resume(struct machine *m, struct failure *f)
 {
     if (m->state != MACHINE_PAUSED || m->record.paused)
@@ -259,11 +268,7 @@ int machine_resume(struct machine *m, struct failure *f)
         if (m->devices[i].child.state != CHILD_RUNNING)
             return wrong_state(m, f);
     }
-    Cleave__Resume resume = CLEAVE__RESUME__INIT;
-    Cleave__Control body = CLEAVE__CONTROL__INIT;
-    body.body_case = CLEAVE__CONTROL__BODY_RESUME;
-    body.resume = &resume;
-    child_send(&m->vcpu, &body, NULL, 0);
+    machine_send_resume(m);
     return 0;
 }
 

@@ -17,6 +17,7 @@ void machine_check_gone(struct machine *m);
 
 /* Messages that every child may send at any time; true when it was one. */
 bool machine_take_common(struct machine *m, struct child *c, const Cleave__Control *body);
+void machine_send_resume(struct machine *m);
 int machine_find_program(const char *name, char *path, size_t size, struct failure *f);
 
 /* A resource could not be had: the start fails. */

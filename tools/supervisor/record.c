@@ -57,7 +57,10 @@ static void hold_machine(struct machine *m, const char *why)
     } else if (!*why && r->paused) {
         r->paused = false;
         r->reason[0] = '\0';
-        machine_resume(m, &f);
+        if (m->state == MACHINE_RUNNING) /* the vcpu has not come to the pause yet */
+            machine_send_resume(m);
+        else
+            machine_resume(m, &f);
     }
 }
 
@@ -232,7 +235,7 @@ static void broker_died(struct machine *m)
         not_started(m);
     } else if (r->state != RECORD_ON && !r->finishing) {
         r->finishing = false;
-    } else if (c->asked || r->deaths > MAX_DEATHS) {
+    } else if (c->asked || r->deaths > (r->finishing ? 1 : MAX_DEATHS)) {
         give_up(m, c->cause, c->err);
     } else {
         machine_notify(m, json_pack("{s:s, s:s}", "event", "broker-died", "cause", c->cause));
@@ -376,10 +379,11 @@ static void start_broker(struct machine *m)
 {
     struct record *r = &m->record;
     r->state = RECORD_STARTING;
-    int err = child_start(&r->broker, m->loop, r->program);
+    int err = r->journal.body ? child_start(&r->broker, m->loop, r->program) : -EPROTO;
     if (!err)
         return;
-    child_cause(&r->broker, "cannot start the broker: %s", strerror(-err));
+    child_cause(&r->broker, r->journal.body ? "cannot start the broker: %s" : "the vcpu made no journal: %s",
+                strerror(-err));
     not_started(m);
 }
 

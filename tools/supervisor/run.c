@@ -323,7 +323,7 @@ static int finish(struct run *r)
 /* The supervisor holds a few descriptors per device; with too few of them libraries abort. */
 static int check_descriptors(const struct config *c, struct failure *f)
 {
-    rlim_t need = 48 + 12 * (rlim_t)(c->ndisks + c->nnets + c->nserials + c->ninputs + 1);
+    rlim_t need = 80 + 13 * (rlim_t)(c->ndisks + c->nnets + c->nserials + c->ninputs + 1);
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= need)
         return 0;
