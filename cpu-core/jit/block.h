@@ -14,7 +14,7 @@
 /* The most that one block takes: translation begins only where this much is free. */
 #define BLOCK_BYTES_MAX 32768u /* of code, and of stubs */
 #define BLOCK_LINKS_MAX 128u
-#define BLOCK_WORDS_MAX 64u
+#define BLOCK_WORDS_MAX 72u
 
 #define GRANULE_SHIFT 6 /* code is tracked by 64 bytes */
 
@@ -58,6 +58,7 @@ struct block {
     uint64_t granules; /* of the page, that its instructions lie in */
     struct link *incoming;
     struct link *links;           /* its own, `nlinks` of them */
+    const uint64_t *executed;     /* how often, if that is counted */
     const struct block_insn *map; /* `insns` of them, in the writable view behind the stubs */
     uint16_t nlinks, insns;
     bool live; /* not dropped */

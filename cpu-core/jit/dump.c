@@ -66,7 +66,8 @@ static void append_block(struct writer *w, const struct block *b)
                            .stubs = (uint64_t)(uintptr_t)(t->code.run + (cold - t->code.write)),
                            .code_len = b->code_len,
                            .stubs_len = b->cold_len,
-                           .flags = b->key.single ? DUMP_SINGLE : 0};
+                           .flags = b->key.single ? DUMP_SINGLE : 0,
+                           .executed = b->executed ? *b->executed : 0};
 
     if (w->used + padded > sizeof w->buffer)
         write_out(w);

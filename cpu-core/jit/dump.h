@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-#define DUMP_MAGIC "CLVBLKS1"
+#define DUMP_MAGIC "CLVBLKS2"
 
 /* First in the dump; `blocks` records follow, the oldest translation first. */
 struct dump_header {
@@ -25,8 +25,8 @@ struct dump_block {
     uint64_t va;          /* likewise, where it ran when it was translated */
     uint64_t code, stubs; /* where they are in the vcpu process */
     uint32_t code_len, stubs_len;
-    uint32_t flags;
-    uint32_t reserved;
+    uint32_t flags, reserved;
+    uint64_t executed; /* times since it was translated; 0 if that is not counted */
 };
 
 /* An instruction. Its code begins `at` bytes into the block's, and ends where the next one's begins. */

@@ -51,6 +51,7 @@ struct jit {
     struct mmu *mmu;
     const struct ram *ram;
     void *interp;
+    bool count;               /* executions of each block */
     bool off;                 /* nothing is cached: the interpreter runs everything */
     struct jump_cache *jumps; /* [HART_MAX * TLB_BANKS] */
     uint8_t *heat;            /* entries of cold code, by hashed address */

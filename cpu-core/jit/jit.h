@@ -7,6 +7,10 @@
  * guest can see. `engine` is what jit_engine.create() made. */
 void jit_set_heat(void *engine, unsigned entries);
 
+/* Blocks translated from now on count how often they are executed, which the dump of dump.h tells. Slower;
+ * changes nothing that a guest can see. */
+void jit_count_blocks(void *engine);
+
 /* The code memory: bounds and default in bytes. The tables beside it grow with it: a MiB of code has 0.6 MiB
  * of block table and links. Independent of it are the jump caches (at most 4 MiB a hart) and, by the RAM of
  * the guest, 16 bytes a page. With the default, 2 GiB of RAM and 8 harts it is less than 128 MiB in all. */

@@ -476,6 +476,13 @@ void jit_set_heat(void *engine, unsigned entries)
     j->heat_min = entries;
 }
 
+void jit_count_blocks(void *engine)
+{
+    struct jit *j = engine;
+
+    j->count = true;
+}
+
 int jit_set_code_cache(void *engine, uint64_t bytes)
 {
     struct jit *j = engine;

@@ -433,6 +433,15 @@ static void emit_second_check(struct tr *t)
     stub_from(s, emit_jcc(&t->e, CC_NE));
 }
 
+/* Counts the execution that begins. */
+static void emit_count(struct tr *t)
+{
+    uint64_t *word = blocks_word(&t->j->blocks);
+
+    emit_op(&t->e, OPC(0, 0, 0xff) | OPC_W, 0, rm_at(word)); /* inc */
+    t->block.executed = word;
+}
+
 static void emit_block(struct tr *t)
 {
     struct stub *s = tr_stub(t, STUB_BUDGET);
@@ -447,6 +456,8 @@ static void emit_block(struct tr *t)
         emit_alu_const(&t->e, ALU_SUB, rm_reg(REG_LEFT), (int32_t)t->n);
         stub_from(s, emit_jcc(&t->e, CC_L));
     }
+    if (t->j->count)
+        emit_count(t);
     for (t->i = 0; t->i < t->n; t->i++) {
         const struct insn *in = &t->seq[t->i].in;
         bool pair = false;

@@ -127,6 +127,8 @@ static int create_core(struct machine *m, char *err, size_t errlen)
         e = jit_set_code_cache(m->engine_data, m->cfg.code_cache);
     if (!e)
         machine_watch(m);
+    if (!e && m->cfg.count_blocks && m->engine == &jit_engine)
+        jit_count_blocks(m->engine_data);
     if (e < 0) {
         snprintf(err, errlen, "cannot create the harts: %s", strerror(-e));
         return e;

@@ -21,6 +21,7 @@ struct machine_config {
         *images; /* that board's boot images point into, plain; NULL if they are elsewhere. Borrowed */
     const struct engine *engine;
     bool no_tlb;
+    bool count_blocks;   /* the translator counts how often each block is executed */
     bool log_jit;        /* tell the supervisor what the translator does */
     uint64_t code_cache; /* bytes of translated code, 0 for the engine's default */
     bool virtual_clock;

@@ -143,6 +143,7 @@ static int machine_config(const Cleave__Machine *mc, struct machine_config *cfg)
                                    .no_tlb = mc->no_tlb,
                                    .code_cache = mc->code_cache,
                                    .log_jit = mc->log_jit,
+                                   .count_blocks = mc->count_blocks,
                                    .virtual_clock = !strcmp(mc->clock, "virtual"),
                                    .fixed_timing = !strcmp(mc->timing, "fixed"),
                                    .hash_at_exit = mc->hash_at_exit,

@@ -41,12 +41,14 @@ static uint32_t *make_program(size_t *len)
     return code;
 }
 
-static void start(struct bare *b, const struct engine *engine, const uint32_t *code, size_t len)
+static void start(struct bare *b, const struct engine *engine, const uint32_t *code, size_t len, bool count)
 {
     assert_int_equal(bare_create(b, engine, MEMORY, false), 0);
     if (engine == &jit_engine) {
         jit_set_heat(b->engine, 0);
         assert_int_equal(jit_set_code_cache(b->engine, JIT_CODE_MIN), 0);
+        if (count)
+            jit_count_blocks(b->engine);
     }
     assert_int_equal(mmu_dma_write(b->mmu, CODE, code, len), 0);
     hart_reset(&b->hart, CODE);
@@ -54,7 +56,7 @@ static void start(struct bare *b, const struct engine *engine, const uint32_t *c
     b->hart.x[SP] = RAM_BASE;
 }
 
-static void test_smallest(void **state)
+static void run_smallest(bool count)
 {
     static struct bare jit, interp;
     struct jit_stats s;
@@ -62,8 +64,8 @@ static void test_smallest(void **state)
     size_t len;
     uint32_t *code = make_program(&len);
 
-    start(&jit, &jit_engine, code, len);
-    start(&interp, &interp_engine, code, len);
+    start(&jit, &jit_engine, code, len, count);
+    start(&interp, &interp_engine, code, len, false);
     while (jit.steps < PASSES * BLOCKS * 7) {
         bare_run(&jit, 4999);
         bare_run(&interp, 4999);
@@ -78,6 +80,16 @@ static void test_smallest(void **state)
     bare_destroy(&jit);
     bare_destroy(&interp);
     test_free(code);
+}
+
+static void test_smallest(void **state)
+{
+    run_smallest(false);
+}
+
+static void test_smallest_counting(void **state)
+{
+    run_smallest(true);
 }
 
 static void test_sizes(void **state)
@@ -115,6 +127,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_smallest),
+        cmocka_unit_test(test_smallest_counting),
         cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_default_memory),
     };

@@ -24,6 +24,7 @@ static int make_dump(void)
 
     assert_int_equal(bare_create(&b, &jit_engine, 1 << 20, false), 0);
     jit_set_heat(b.engine, 0);
+    jit_count_blocks(b.engine);
     assert_int_equal(mmu_dma_write(b.mmu, RAM_BASE, code, sizeof code), 0);
     bare_run(&b, 1000);
     assert_int_equal(jit_dump(b.engine, fd), 0);
@@ -43,6 +44,7 @@ static void test_content(void **state)
     assert_int_equal(b->va, RAM_BASE);
     assert_int_equal(b->priv, PRIV_M);
     assert_int_equal(b->insns, 3);
+    assert_int_equal(b->executed, 1000 / 3);
     for (unsigned i = 0; i < 3; i++) {
         assert_int_equal(blocks_insns(b)[i].bits, code[i]);
         assert_int_equal(blocks_pc(b, i), RAM_BASE + 4 * i);

@@ -39,6 +39,16 @@ class Translator(rig.Case):
         self.assertIn('jit.exits.budget', self.command('stats', 'vm')[1])
         self.command('stop', 'vm')
 
+    def test_most_executed(self):
+        self.begin('--engine', 'jit', '--count-blocks', '--clock', 'virtual')
+        status, out, err = self.command('trace-blocks', 'vm', '--top', '1', '--json')
+        if 'no disassembly' not in err:
+            self.assertEqual(status, 0, err)
+            block, = map(json.loads, out.splitlines())
+            self.assertGreater(block['executed'], 100000)
+            self.assertLessEqual(block['executed'] * 4, self.vcpu()['icount'])
+        self.command('stop', 'vm')
+
     def test_code_cache(self):
         self.begin('--engine', 'jit', '--code-cache', '3M')
         jit = self.vcpu()['jit']
@@ -100,6 +110,9 @@ class Translator(rig.Case):
         status, _, err = self.command('trace-blocks', 'vm', '--pc', '4')
         self.assertEqual((status, err), (1, "cleave: machine 'vm' has no translated block with 0x4\n"))
         self.assertEqual(self.command('trace-blocks', 'vm', '--last', 'many')[0], 2)
+        status, _, err = self.command('trace-blocks', 'vm', '--top', '1')
+        self.assertEqual(status, 4)
+        self.assertIn('hint: start it with --count-blocks', err)
         self.command('stop', 'vm')
 
 

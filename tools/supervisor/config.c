@@ -427,6 +427,7 @@ static int merge(const struct invocation *in, struct config *c, struct failure *
     c->self_contained |= options_has(in, "self-contained");
     c->no_tlb |= options_has(in, "no-tlb");
     c->perf_map |= options_has(in, "perf-map");
+    c->count_blocks |= options_has(in, "count-blocks");
     const char *rng = options_get(in, "rng");
     if (rng)
         c->rng = strcmp(rng, "on") == 0;

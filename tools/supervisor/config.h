@@ -63,6 +63,7 @@ struct config {
     char *record; /* the trace; NULL: a default place */
     bool no_record, record_require, self_contained;
     char *log;             /* "jit", or NULL */
+    bool count_blocks;     /* for trace-blocks --top */
     bool perf_map;         /* name translated code for perf */
     uint64_t code_cache;   /* bytes of translated code */
     uint64_t record_limit; /* bytes of the trace */

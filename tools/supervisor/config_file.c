@@ -22,7 +22,7 @@ struct file {
     char *memory, *mmu, *engine, *clock, *timing, *record, *record_limit, *code_cache, *log;
     unsigned *cpus;
     uint64_t *seed, *hash_every, *stop_at;
-    bool *no_tlb, *perf_map, *rng, *hash_at_exit, *no_record, *record_require, *self_contained;
+    bool *no_tlb, *perf_map, *count_blocks, *rng, *hash_at_exit, *no_record, *record_require, *self_contained;
     uint64_t *hash_at;
     unsigned nhash_at;
     struct config_disk *disks;
@@ -104,6 +104,8 @@ static const cyaml_schema_field_t file_fields[] = {
     CYAML_FIELD_STRING_PTR("engine", OPTIONAL_PTR, struct file, engine, 0, 64),
     CYAML_FIELD_STRING_PTR("code-cache", OPTIONAL_PTR, struct file, code_cache, 0, 64),
     CYAML_FIELD_STRING_PTR("log", OPTIONAL_PTR, struct file, log, 0, 64),
+    CYAML_FIELD_ENUM_PTR("count-blocks", OPTIONAL_WORD | CYAML_FLAG_POINTER, struct file, count_blocks,
+                         booleans, NBOOLEANS),
     CYAML_FIELD_ENUM_PTR("perf-map", OPTIONAL_WORD | CYAML_FLAG_POINTER, struct file, perf_map, booleans,
                          NBOOLEANS),
     CYAML_FIELD_STRING_PTR("clock", OPTIONAL_PTR, struct file, clock, 0, 64),
@@ -355,6 +357,7 @@ static int take_scalars(const char *path, struct file *file, struct config *c, s
     c->stop_at = file->stop_at ? *file->stop_at : 0;
     c->no_tlb = file->no_tlb && *file->no_tlb;
     c->perf_map = file->perf_map && *file->perf_map;
+    c->count_blocks = file->count_blocks && *file->count_blocks;
     c->rng = !file->rng || *file->rng;
     c->hash_at_exit = file->hash_at_exit && *file->hash_at_exit;
     return 0;
@@ -400,6 +403,7 @@ static void drop_scalars(struct file *file)
     free(file->stop_at);
     free(file->no_tlb);
     free(file->perf_map);
+    free(file->count_blocks);
     free(file->rng);
     free(file->hash_at_exit);
     free(file);

@@ -86,6 +86,7 @@ static void send_machine(struct machine *m)
     msg.no_tlb = c->no_tlb;
     msg.code_cache = c->code_cache;
     msg.log_jit = c->log != NULL;
+    msg.count_blocks = c->count_blocks;
     msg.hash_at_exit = c->hash_at_exit;
     msg.hash_every = c->hash_every;
     msg.hash_at = c->hash_at;

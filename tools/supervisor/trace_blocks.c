@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define ASK_MS       6000
@@ -65,6 +66,8 @@ static void print_block(const struct dump_block *b, bool stubs)
            " bytes, stubs %" PRIu32 " bytes\n",
            b->va, b->pa, privilege(b), fp(b), b->flags & DUMP_SINGLE ? ", single accesses" : "", b->insns,
            b->code_len, b->stubs_len);
+    if (b->executed)
+        printf("executed %" PRIu64 " times\n", b->executed);
     for (int i = -1; i < b->insns; i++) {
         snprintf(guest, sizeof guest, "(entry)");
         if (i >= 0) {
@@ -119,6 +122,8 @@ static json_t *block_json(const struct dump_block *b, bool stubs)
                           hex(b->pa), "privilege", privilege(b), "fp", fp(b), "single",
                           (int)(b->flags & DUMP_SINGLE), "code_bytes", (int)b->code_len, "stub_bytes",
                           (int)b->stubs_len, "entry", run_json(b, -1), "insns", insns);
+    if (b->executed)
+        json_object_set_new(o, "executed", json_integer((json_int_t)b->executed));
     if (stubs)
         json_object_set_new(o, "stubs", host_json(blocks_stubs(b), b->stubs, b->stubs_len));
     return o;
@@ -143,6 +148,29 @@ static int number_option(const struct invocation *in, const char *name, uint64_t
     return 0;
 }
 
+static uint64_t work(const struct dump_block *b)
+{
+    return b->executed * b->insns;
+}
+
+static int by_work(const void *a, const void *b)
+{
+    uint64_t x = work(*(const struct dump_block *const *)a), y = work(*(const struct dump_block *const *)b);
+    return x < y ? 1 : x > y ? -1 : 0;
+}
+
+static int show_top(const struct invocation *in, struct blocks_dump *d, uint64_t top, struct failure *f)
+{
+    qsort(d->blocks, d->n, sizeof(const struct dump_block *), by_work);
+    if (d->n && work(d->blocks[0]) == 0) {
+        failure_set(f, STATUS_WRONG_STATE, ENODATA, "machine '%s' does not count its blocks", in->args[0]);
+        return failure_hint(f, "start it with --count-blocks");
+    }
+    for (size_t i = 0; i < d->n && i < top && work(d->blocks[i]); i++)
+        show(d->blocks[i], options_has(in, "stubs"));
+    return STATUS_OK;
+}
+
 static int show_chosen(const struct invocation *in, const struct blocks_dump *d, uint64_t pc, uint64_t last,
                        struct failure *f)
 {
@@ -162,12 +190,14 @@ static int show_chosen(const struct invocation *in, const struct blocks_dump *d,
 
 int verb_trace_blocks(const struct invocation *in, struct failure *f)
 {
-    uint64_t pc = 0, last = DEFAULT_LAST;
+    uint64_t pc = 0, last = DEFAULT_LAST, top = 0;
     struct blocks_dump d;
     struct answer a;
     int err = number_option(in, "pc", &pc, f);
     if (!err)
         err = number_option(in, "last", &last, f);
+    if (!err)
+        err = number_option(in, "top", &top, f);
     if (err)
         return err;
     if (!disasm_available()) {
@@ -183,7 +213,7 @@ int verb_trace_blocks(const struct invocation *in, struct failure *f)
     if (err)
         return failure_set(f, STATUS_FAILED, -err, "cannot read the blocks of machine '%s': %s", in->args[0],
                            strerror(-err));
-    err = show_chosen(in, &d, pc, last, f);
+    err = options_has(in, "top") ? show_top(in, &d, top, f) : show_chosen(in, &d, pc, last, f);
     blocks_release(&d);
     return err;
 }

@@ -46,6 +46,8 @@ static const struct option_row run_options[] = {
      "memory for translated code, 2M to 1G (default: 48M); tables take six tenths of it besides"},
     {"log", OPTION_STRING, "WHAT", COMPLETES_CHOICE, "jit",
      "tell what happens inside: jit for each block that is translated or dropped"},
+    {"count-blocks", OPTION_FLAG, NULL, COMPLETES_NOTHING, NULL,
+     "count how often each block of translated code is executed, for 'cleave trace-blocks --top' (slower)"},
     {"perf-map", OPTION_FLAG, NULL, COMPLETES_NOTHING, NULL,
      "write /tmp/perf-PID.map, by which 'perf report' names translated code of the vcpu process"},
     {"clock", OPTION_STRING, "CLOCK", COMPLETES_CHOICE, "host|virtual",
@@ -145,6 +147,10 @@ static const struct option_row trace_blocks_options[] = {
     {"pc", OPTION_STRING, "ADDRESS", COMPLETES_NOTHING, NULL,
      "the blocks with an instruction at this address, virtual or physical"},
     {"last", OPTION_STRING, "N", COMPLETES_NOTHING, NULL, "the N blocks translated last (default: 10)"},
+    {"top", OPTION_STRING, "N", COMPLETES_NOTHING, NULL,
+     "the N blocks in which the most instructions were executed, the first one first; for a machine that "
+     "runs with "
+     "--count-blocks"},
     {"stubs", OPTION_FLAG, NULL, COMPLETES_NOTHING, NULL, "with the code out of line"},
     {0},
 };
