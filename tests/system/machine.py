@@ -1,6 +1,7 @@
 """Starting and watching real machines for the system tests. Knows no single test.
 
-The environment names what to run: CLEAVE (the command), CLEAVE_GUEST (a folder of tools/guest/build), CLEAVE_STOCK (of tools/guest/stock).
+The environment names what to run: CLEAVE (the command), CLEAVE_GUEST (a folder of tools/guest/build), CLEAVE_STOCK (of tools/guest/stock);
+CLEAVE_ENGINE is the engine of machines for which the test names none.
 """
 
 import contextlib
@@ -48,6 +49,11 @@ def check(condition, text):
         raise AssertionError(text)
 
 
+def engine(arguments):
+    named = '--engine' in arguments or 'CLEAVE_ENGINE' not in os.environ
+    return [] if named else ['--engine', os.environ['CLEAVE_ENGINE']]
+
+
 class Machine:
     """A running machine whose console is a pair of pipes."""
 
@@ -55,7 +61,7 @@ class Machine:
         self.text = b''
         self.errors = b''
         self.changed = threading.Condition()
-        self.process = subprocess.Popen([CLEAVE, 'run', *map(str, arguments)], stdin=subprocess.PIPE,
+        self.process = subprocess.Popen([CLEAVE, 'run', *engine(arguments), *map(str, arguments)], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.readers = [threading.Thread(target=self.read, args=('text', self.process.stdout)),
                         threading.Thread(target=self.read, args=('errors', self.process.stderr))]

@@ -61,24 +61,27 @@ def hashes(*arguments):
         return [(r.get('icount'), r['hash']) for r in m.results() if 'hash' in r]
 
 
+def equal(expected, found, names):
+    for a, b in zip(expected, found):
+        machine.check(a == b, f'{names[0]} {a}, {names[1]} {b}')
+    machine.check(len(expected) == len(found), 'one run was shorter')
+
+
 def cache(stop='300000000'):
-    """Cached translations against walking at every access: equal hashes every 10 million steps."""
+    """Cached translations, by either engine, against walking at every access: equal hashes every 10 million steps."""
     words = ('--hash-every', '10000000', '--stop-at', stop)
-    with_tlb, without = hashes(*words), hashes(*words, '--no-tlb')
-    machine.check(len(with_tlb) >= int(stop) // 10000000, f'{len(with_tlb)} hashes')
-    for a, b in zip(with_tlb, without):
-        machine.check(a == b, f'with a TLB {a}, without {b}')
-    machine.check(len(with_tlb) == len(without), 'one run was shorter')
+    without = hashes(*words, '--engine', 'interp', '--no-tlb')
+    machine.check(len(without) >= int(stop) // 10000000, f'{len(without)} hashes')
+    for name in ('interp', 'auto'):
+        equal(without, hashes(*words, '--engine', name), ('without a TLB', name))
 
 
 def engines(stop='1000000000', harts='1'):
     """The translator against the interpreter: equal hashes every 10 million steps, with disk and network."""
     words = ('--hash-every', '10000000', '--stop-at', stop, '--cpus', harts, '--net', 'echo')
-    runs = [hashes(*words, '--engine', engine) for engine in ('interp', 'jit')]
+    runs = [hashes(*words, '--engine', engine) for engine in ('interp', 'auto')]
     machine.check(len(runs[0]) >= int(stop) // 10000000, f'{len(runs[0])} hashes')
-    for a, b in zip(*runs):
-        machine.check(a == b, f'interpreted {a}, translated {b}')
-    machine.check(len(runs[0]) == len(runs[1]), 'one run was shorter')
+    equal(*runs, ('interpreted', 'translated'))
 
 
 def isolation():
