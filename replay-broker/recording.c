@@ -30,7 +30,7 @@ struct recording {
     struct recorder recorder;
     uv_loop_t loop;
     uv_poll_t control_poll, bell, urgent;
-    uv_timer_t timer;
+    uv_timer_t timer, farewell;
     bool ended;    /* the log has its end, or can have none */
     bool waits;    /* the disk is full */
     bool orphaned; /* the supervisor is gone */
@@ -212,7 +212,7 @@ static void orphan(struct recording *r)
     if (r->ended)
         uv_stop(&r->loop);
     else
-        uv_timer_start(&r->timer, on_orphaned, ORPHAN_MS, 0);
+        uv_timer_start(&r->farewell, on_orphaned, ORPHAN_MS, 0);
 }
 
 static void stop(struct recording *r)
@@ -354,9 +354,11 @@ static int watch(struct recording *r)
         err = uv_poll_init(&r->loop, &r->urgent, r->urgent_fd);
     if (!err)
         err = uv_timer_init(&r->loop, &r->timer);
+    if (!err)
+        err = uv_timer_init(&r->loop, &r->farewell);
     if (err)
         return failed(r, err, "cannot watch the journal: %s", uv_strerror(err));
-    r->control_poll.data = r->bell.data = r->urgent.data = r->timer.data = r;
+    r->control_poll.data = r->bell.data = r->urgent.data = r->timer.data = r->farewell.data = r;
     uv_poll_start(&r->control_poll, UV_READABLE, on_control);
     uv_poll_start(&r->urgent, UV_READABLE, on_urgent);
     /* What a predecessor left behind was announced to it. */

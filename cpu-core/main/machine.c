@@ -59,6 +59,7 @@ void machine_settle(void *arg)
 
 static int wait_for_device(void *arg)
 {
+    machine_announce(arg);
     return machine_wait(arg, -1);
 }
 

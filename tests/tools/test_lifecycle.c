@@ -83,6 +83,17 @@ static void test_vcpu_path(void **state)
                                     CHILD_STOPPING, CHILD_ABSENT, CHILD_STATES});
 }
 
+/* A broker is told to stop when it has said nothing of its own accord, and says Stopped. */
+static void test_broker_path(void **state)
+{
+    walk(CHILD_BROKER,
+         (const enum child_event[]){CHILD_SPAWNED, CHILD_HELLO, CHILD_SAID_READY, CHILD_RUN, CHILD_STOP,
+                                    CHILD_STOPPED, CHILD_EXITED},
+         (const enum child_state[]){CHILD_STARTING, CHILD_CONFIGURING, CHILD_READY, CHILD_RUNNING,
+                                    CHILD_STOPPING, CHILD_STOPPING, CHILD_ABSENT, CHILD_STATES});
+    assert_int_equal(lifecycle_next(CHILD_BROKER, CHILD_RUNNING, CHILD_STOPPED).action, ACTION_VIOLATION);
+}
+
 /* A message that skips a step is a violation, not progress. */
 static void test_no_shortcut(void **state)
 {
@@ -100,7 +111,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_total),           cmocka_unit_test(test_death_is_final),
         cmocka_unit_test(test_no_endless_wait), cmocka_unit_test(test_device_path),
-        cmocka_unit_test(test_vcpu_path),       cmocka_unit_test(test_no_shortcut),
+        cmocka_unit_test(test_vcpu_path),       cmocka_unit_test(test_broker_path),
+        cmocka_unit_test(test_no_shortcut),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
