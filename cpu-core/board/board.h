@@ -36,7 +36,8 @@ struct board_config {
     /* Boot images, private copies that outlive the board; NULL where absent. */
     const uint8_t *bios, *kernel, *initrd;
     size_t bios_len, kernel_len, initrd_len;
-    const uint8_t *device_tree; /* flattened, instead of the one that describes the board; NULL for that one */
+    const uint8_t
+        *device_tree; /* flattened, instead of the one that describes the board; NULL for that one */
     size_t device_tree_len;
 };
 

@@ -12,9 +12,9 @@
 #include <xxhash.h>
 
 #define JOURNAL_SIZE (32u << 20)
-#define STALL_NS     1000000000u    /* without progress of a full journal's consumer */
-#define ROOM_WAIT_NS 1000000u       /* between looks at a full journal */
-#define HASH_STEPS   1000000000ull  /* between the state hashes that nobody asked for */
+#define STALL_NS     1000000000u   /* without progress of a full journal's consumer */
+#define ROOM_WAIT_NS 1000000u      /* between looks at a full journal */
+#define HASH_STEPS   1000000000ull /* between the state hashes that nobody asked for */
 
 static void ring(int eventfd)
 {
