@@ -153,12 +153,12 @@ static int replay(struct capture *c, const char *const *images, struct failure *
 static int needs_replay(struct capture *c, bool *needed, struct failure *f)
 {
     struct journal_entry e;
-    int got;
+    int got = 0;
     *needed = false;
     while (!*needed && (got = trace_next(c->trace, &e, f)) > 0)
         *needed = e.type == JOURNAL_CROSSING && e.c.device == c->device && e.c.kind == CROSSING_REQUEST &&
                   e.c.queue == QUEUE_TRANSMIT && e.form == JOURNAL_DIGEST;
-    if (!*needed && got < 0)
+    if (got < 0)
         return got;
     if (log_reader_seek(c->trace->reader, 0) < 0)
         return trace_fail(c->trace->path, log_reader_error(c->trace->reader), f);
