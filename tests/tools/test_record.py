@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Recording: where traces go, which of them stay, how they end, and what happens when they cannot be written. Replays show that they hold."""
 
+import base64
 import contextlib
 import json
 import os
@@ -197,6 +198,21 @@ class Endings(Case):
         self.assertEqual(self.state(), 'running')
         self.command('stop', 'vm')
         self.assertEqual(machine.wait(), 0)
+
+    def test_commands_and_deaths_of_devices(self):
+        machine = self.chatter()
+        for _ in range(3):
+            self.assertEqual(self.command('pause', 'vm')[0], 0)
+            self.assertEqual(self.command('resume', 'vm')[0], 0)
+        os.kill(self.pid('rng.rng0'), signal.SIGKILL)
+        rig.wait_until(lambda: self.state() == 'paused', 'pause')
+        self.command('stop', 'vm')
+        result = self.events(machine)[-1]
+        _, out, _ = self.command('trace', 'dump', 't', '--kind', 'control', '--bodies')
+        records = [json.loads(line) for line in out.splitlines()]
+        self.assertEqual(len(records), 7)
+        self.assertEqual(base64.b64decode(records[-1]['body']), b'rng0')
+        self.assertEqual(self.replay('t'), (result['icount'], result['hash']))
 
     def test_vcpu_killed(self):
         machine = self.chatter()
