@@ -146,6 +146,9 @@ void machine_announce(struct machine *m);
 /* Between slices: waits while the journal is nearly full. */
 void machine_journal_room(struct machine *m);
 
+/* inspect.c: reports the registers of the hart whose turn it is; changes nothing. */
+void machine_report_registers(struct machine *m);
+
 /* stimer.c: the supervisor timers of all harts; reset makes them follow the harts' reset state. */
 int stimer_create(struct machine *m);
 void stimer_reset(struct machine *m);

@@ -266,8 +266,11 @@ uint64_t machine_hash(struct machine *m)
 void machine_report_hashes(struct machine *m)
 {
     while (m->next_hash_at < m->cfg.nhash_at && m->cfg.hash_at[m->next_hash_at] <= m->icount) {
-        if (m->cfg.hash_at[m->next_hash_at] == m->icount)
+        if (m->cfg.hash_at[m->next_hash_at] == m->icount) {
             machine_report_hash(m, "hash-at");
+            if (m->cfg.inspect)
+                machine_report_registers(m);
+        }
         m->next_hash_at++;
     }
     if (m->icount >= m->next_hash_every) {

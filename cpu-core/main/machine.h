@@ -30,6 +30,7 @@ struct machine_config {
     uint64_t hash_every;     /* steps, 0 for never */
     const uint64_t *hash_at; /* ascending */
     unsigned nhash_at;
+    bool inspect;     /* with each hash of hash_at the registers are reported */
     uint64_t stop_at; /* icount, 0 for never */
     bool realtime;    /* a replay takes as long as the recording did */
     uint32_t mirror;  /* a replay tells all requests to this device: its index + 1, or 0 */

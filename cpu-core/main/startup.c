@@ -149,6 +149,7 @@ static int machine_config(const Cleave__Machine *mc, struct machine_config *cfg)
                                    .hash_at_exit = mc->hash_at_exit,
                                    .hash_every = mc->hash_every,
                                    .hash_at = at,
+                                   .inspect = mc->inspect,
                                    .nhash_at = (unsigned)mc->n_hash_at,
                                    .stop_at = mc->stop_at,
                                    .realtime = mc->realtime,

@@ -5,6 +5,7 @@ import hashlib
 import json
 import pathlib
 import random
+import shutil
 import socket
 import struct
 import subprocess
@@ -184,6 +185,40 @@ def outcome(trace, full):
     return 'refused'
 
 
+def toggling(folder):
+    """A flat program that flips the lowest bit of t2 two thousand times, prints, and powers off."""
+    words = [0x7d000313, 0x0013c393, 0x00238e33, 0xfff30313, 0xfe031ae3]  # t1 = 2000; xori t2, t2, 1; add t3, t2, t2; t1--; bnez
+    words += [0x100002b7, 0x02138313, 0x00628023]                         # the UART: '!' + t2
+    words += [0x001002b7, 0x00005337, 0x55530313, 0x0062a023, 0x0000006f]  # syscon: 0x5555
+    path = pathlib.Path(folder, 'toggling.bin')
+    path.write_bytes(struct.pack(f'<{len(words)}I', *words))
+    return path
+
+
+def planted(vcpu):
+    """An engine with an error in one instruction: the replay diverges, and bisect names the instruction."""
+    with tempfile.TemporaryDirectory() as folder:
+        trace = pathlib.Path(folder, 'trace')
+        with machine.Machine('--bios', toggling(folder), '--memory', '16M', '--record', trace, '--json') as m:
+            check(m.wait(60) == 0, m.shown())
+        cleave = pathlib.Path(folder, 'cleave')
+        shutil.copy(machine.CLEAVE, cleave)
+        shutil.copy(pathlib.Path(machine.CLEAVE).parent / 'cleave-broker', folder)
+        shutil.copy(vcpu, pathlib.Path(folder, 'cleave-vcpu'))
+        done = subprocess.run([cleave, 'replay', '--engine', 'jit', '--json', trace], capture_output=True, timeout=60)
+        report = [json.loads(line) for line in done.stderr.splitlines()][0]
+        check(done.returncode == 6 and report['event'] == 'diverged', done.stderr.decode())
+        done = subprocess.run([cleave, 'trace', 'bisect', '--json', trace], capture_output=True, timeout=200)
+        found = [m for m in map(json.loads, done.stderr.splitlines()) if m.get('event') == 'bisected']
+        check(done.returncode == 6 and found, done.stderr.decode())
+        here = [i for i in found[0]['instructions'] if i['icount'] == found[0]['at']]
+        check(found[0]['differ'] - found[0]['agree'] == 1 and here[0]['pc'] == '0000000080000004', done.stderr.decode())
+        check(found[0]['registers'][0]['register'] == 'x7', done.stderr.decode())
+        print(here[0], found[0]['registers'], flush=True)
+        done = subprocess.run([machine.CLEAVE, 'trace', 'bisect', '--json', trace], capture_output=True, timeout=200)
+        check(done.returncode == 0, done.stderr.decode())
+
+
 END = 160  # bytes of an end block; the machine's own end is before it
 
 
@@ -210,4 +245,4 @@ def damage(rounds='120', seed='1'):
 
 
 if __name__ == '__main__':
-    machine.main({f.__name__: f for f in (session, timings, follow, limits, damage)})
+    machine.main({f.__name__: f for f in (session, timings, follow, limits, damage, planted)})

@@ -174,6 +174,7 @@ int replay_send_machine(const struct replay_plan *p, int control, int feed)
     msg.hash_at = (uint64_t *)o->hash_at;
     msg.n_hash_at = o->nhash_at;
     msg.realtime = o->realtime;
+    msg.inspect = o->inspect;
     msg.mirror = o->mirror ? trace_device_named(p->trace, o->mirror)->index + 1 : 0;
     msg.fds = names;
     for (unsigned i = 0; i < sizeof all / sizeof *all; i++) {

@@ -154,6 +154,10 @@ static void take(struct replay *r, struct process *p, struct control_message *ms
     case CLEAVE__CONTROL__BODY_STATE_HASH:
         r->observer->hash(r->observer->ctx, body->state_hash);
         break;
+    case CLEAVE__CONTROL__BODY_REGISTERS:
+        if (r->observer->registers)
+            r->observer->registers(r->observer->ctx, body->registers);
+        break;
     case CLEAVE__CONTROL__BODY_OUTPUT:
         take_output(r, body->output);
         break;

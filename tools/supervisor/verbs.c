@@ -95,6 +95,14 @@ static const struct option_row replay_options[] = {
     {0},
 };
 
+static const struct option_row trace_bisect_options[] = {
+    {"from", OPTION_STRING, "ICOUNT", COMPLETES_NOTHING, NULL,
+     "the engines are known to agree here (default: 0)"},
+    {"until", OPTION_STRING, "ICOUNT", COMPLETES_NOTHING, NULL, "look no further (default: the end)"},
+    {"image", OPTION_LIST, "ID=FILE", COMPLETES_FILE, NULL, "where a file of the trace is now"},
+    {0},
+};
+
 static const struct option_row no_options[] = {{0}};
 
 static const struct option_row stop_options[] = {
@@ -229,6 +237,13 @@ const struct verb verbs[] = {
      "is "
      "compressed more strongly. It replays on any machine.",
      trace_image_options, verb_trace_pack, false},
+    {"trace bisect", "TRACE", 1, 1, COMPLETES_FILE, NULL, "find where the two engines differ",
+     "Replays the trace with both engines and narrows the first difference of their states to one step: "
+     "shown are the "
+     "instructions before it, the one that gave another result, and the registers that differ. The status is "
+     "6 if there "
+     "is a difference. Takes some dozens of replays.",
+     trace_bisect_options, verb_trace_bisect, false},
     {"trace diff", "TRACE TRACE", 2, 2, COMPLETES_FILE, NULL, "find the first difference of two traces",
      "Compares all crossings in order, and state hashes where both traces have one, and shows the first that "
      "differs with its position. The status is 0 if there is none, 1 if there is one.",

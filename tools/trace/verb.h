@@ -11,6 +11,7 @@ int verb_trace_info(const struct invocation *in, struct failure *f);
 int verb_trace_dump(const struct invocation *in, struct failure *f);
 int verb_trace_verify(const struct invocation *in, struct failure *f);
 int verb_trace_pack(const struct invocation *in, struct failure *f);
+int verb_trace_bisect(const struct invocation *in, struct failure *f);
 int verb_trace_diff(const struct invocation *in, struct failure *f);
 int verb_trace_export(const struct invocation *in, struct failure *f);
 
