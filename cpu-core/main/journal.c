@@ -12,8 +12,9 @@
 #include <xxhash.h>
 
 #define JOURNAL_SIZE (32u << 20)
-#define STALL_NS     1000000000u   /* without progress of a full journal's consumer */
-#define ROOM_WAIT_NS 1000000u      /* between looks at a full journal */
+#define STALL_NS     1000000000u /* without progress of a full journal's consumer */
+#define ROOM_WAIT_NS 1000000u    /* between looks at a full journal */
+#define LATE_NS      10000000u   /* a look that comes later than this was not ours to make: the host slept */
 #define HASH_STEPS   1000000000ull /* between the state hashes that nobody asked for */
 
 static void ring(int eventfd)
@@ -51,30 +52,31 @@ static void give_up(struct machine *m, const char *reason, int err)
     machine_send(m, &body);
 }
 
-/* How long the consumer of a full journal has made no progress. */
+/* How long the consumer of a full journal has made no progress, in time that this process ran. */
 struct stall {
-    uint64_t since;
+    uint64_t looked, waited;
     int64_t unreleased;
 };
 
 static struct stall stall_begin(struct machine *m)
 {
     m->recording.stats.stalls++;
-    return (struct stall){machine_host_now(), journal_unreleased(m->recording.journal)};
+    return (struct stall){machine_host_now(), 0, journal_unreleased(m->recording.journal)};
 }
 
 /* False when the recording has to end, with its reason told. `reachable`: control is served meanwhile. */
 static bool stall_bearable(struct machine *m, struct stall *s, bool reachable)
 {
     int64_t unreleased = journal_unreleased(m->recording.journal);
-    uint64_t now = machine_host_now();
+    uint64_t now = machine_host_now(), passed = now - s->looked;
     if (unreleased < 0) {
         give_up(m, "the journal's consumer broke the protocol", EPROTO);
         return false;
     }
-    if (unreleased != s->unreleased)
-        *s = (struct stall){now, unreleased};
-    if (now - s->since < STALL_NS)
+    s->waited = unreleased == s->unreleased ? s->waited + (passed < LATE_NS ? passed : LATE_NS) : 0;
+    s->looked = now;
+    s->unreleased = unreleased;
+    if (s->waited < STALL_NS)
         return true;
     struct pollfd control = {.fd = m->host.control, .events = POLLIN};
     if (m->host.record_require && (reachable || poll(&control, 1, 0) == 0))
