@@ -93,6 +93,8 @@ struct hart {
     struct tlb_bank *bank;       /* data accesses of the current view; not guest-visible; see mmu.h */
     struct tlb_bank *fetch_bank; /* instruction fetch of the current view (MPRV does not affect it) */
 
+    struct tlb_bank *sum_bank; /* what `bank` is in S-mode with SUM set; NULL: not known, ask the MMU */
+
     /* Of the translator, not guest-visible, set when it is entered: the virtual page that translated code
      * runs in, the cache of jump targets for fetch_bank, what their tags are mixed with, and its private
      * data. */

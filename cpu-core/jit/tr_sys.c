@@ -58,27 +58,137 @@ static bool plain(struct tr *t, const struct insn *in, int32_t place)
     return true;
 }
 
-/* Interrupts off, which makes none ready that was not: in translated code none is. */
-static void disable_interrupts(struct tr *t, const struct insn *in)
+#define SSTATUS_WRITABLE (MSTATUS_SIE | MSTATUS_SPIE | MSTATUS_SPP | MSTATUS_FS | MSTATUS_SUM | MSTATUS_MXR)
+
+/* rd = sstatus, where rax has mstatus. */
+static void read_sstatus(struct tr *t, unsigned rd)
 {
     struct emitter *e = &t->e;
     uint8_t *clean;
 
-    if (in->rd) { /* the value of sstatus */
-        emit_load(e, RAX, rm_mem(REG_HART, HART(mstatus)));
-        emit_const(e, RCX,
-                   (int64_t)(MSTATUS_SIE | MSTATUS_SPIE | MSTATUS_SPP | MSTATUS_FS | MSTATUS_SUM |
-                             MSTATUS_MXR | MSTATUS_UXL));
-        emit_alu(e, ALU_AND, RAX, rm_reg(RCX));
-        emit_load(e, RCX, rm_reg(RAX));
-        emit_op_imm(e, OPC(0, 0, 0xf7), 2, rm_reg(RCX), 0, 0); /* not: FS is 3 where both bits become 0 */
-        emit_op_imm(e, OPC(0, 0, 0xf7), 0, rm_reg(RCX), 4, MSTATUS_FS);
-        clean = emit_jcc8(e, CC_NE);
-        emit_op_imm(e, OPC(1, 0, 0xba) | OPC_W, 5, rm_reg(RAX), 1, 63); /* bts */
-        emit_bind8(clean, e->at);
-        tr_set(t, in->rd, RAX);
+    if (!rd)
+        return;
+    emit_const(e, RCX, (int64_t)(SSTATUS_WRITABLE | MSTATUS_UXL));
+    emit_alu(e, ALU_AND, RAX, rm_reg(RCX));
+    emit_load(e, RCX, rm_reg(RAX));
+    emit_op_imm(e, OPC(0, 0, 0xf7), 2, rm_reg(RCX), 0, 0); /* not: FS is 3 where both bits become 0 */
+    emit_op_imm(e, OPC(0, 0, 0xf7), 0, rm_reg(RCX), 4, MSTATUS_FS);
+    clean = emit_jcc8(e, CC_NE);
+    emit_op_imm(e, OPC(1, 0, 0xba) | OPC_W, 5, rm_reg(RAX), 1, 63); /* bts */
+    emit_bind8(clean, e->at);
+    tr_set(t, rd, RAX);
+}
+
+/* To the stub if an interrupt might become ready: in translated code none is while SIE is off. */
+static void check_pending(struct tr *t, struct stub *slow)
+{
+    emit_load(&t->e, RDX, rm_mem(REG_HART, HART(mip)));
+    emit_alu(&t->e, ALU_AND, RDX, rm_mem(REG_HART, HART(mie)));
+    stub_from(slow, emit_jcc(&t->e, CC_NE));
+}
+
+/* rcx = mstatus after the instruction, rax before it. */
+static void new_sstatus(struct tr *t, const struct insn *in)
+{
+    struct emitter *e = &t->e;
+
+    emit_load(e, RAX, rm_mem(REG_HART, HART(mstatus)));
+    emit_load(e, RCX, gx(t, in->rs1));
+    emit_alu_const(e, ALU_AND, rm_reg(RCX), (int32_t)SSTATUS_WRITABLE);
+    if (in->op == INSN_CSRRS) {
+        emit_alu(e, ALU_OR, RCX, rm_reg(RAX));
+    } else if (in->op == INSN_CSRRC) {
+        emit_op_imm(e, OPC(0, 0, 0xf7) | OPC_W, 2, rm_reg(RCX), 0, 0); /* not */
+        emit_alu(e, ALU_AND, RCX, rm_reg(RAX));
+    } else {
+        emit_load(e, RDX, rm_reg(RAX));
+        emit_alu_const(e, ALU_AND, rm_reg(RDX), (int32_t) ~(uint32_t)SSTATUS_WRITABLE);
+        emit_alu(e, ALU_OR, RCX, rm_reg(RDX));
     }
-    emit_alu_const(e, ALU_AND, rm_mem(REG_HART, HART(mstatus)), -1 - (int32_t)MSTATUS_SIE);
+}
+
+/* With a register operand: anything but FS and MXR may change. */
+static void change_sstatus(struct tr *t, const struct insn *in)
+{
+    struct emitter *e = &t->e;
+    struct stub *slow = tr_stub(t, STUB_CSR);
+    uint8_t *off, *same;
+
+    new_sstatus(t, in);
+    emit_op_imm(e, OPC(0, 0, 0xf7), 0, rm_reg(RCX), 4, MSTATUS_SIE);
+    off = emit_jcc(e, CC_E);
+    check_pending(t, slow);
+    emit_bind(off, e->at);
+    emit_load(e, RDX, rm_reg(RAX));
+    emit_alu(e, ALU_XOR, RDX, rm_reg(RCX));
+    emit_op_imm(e, OPC(0, 0, 0xf7), 0, rm_reg(RDX), 4, MSTATUS_FS | MSTATUS_MXR);
+    stub_from(slow, emit_jcc(e, CC_NE));
+    emit_op_imm(e, OPC(0, 0, 0xf7), 0, rm_reg(RDX), 4, MSTATUS_SUM);
+    same = emit_jcc(e, CC_E);
+    emit_load(e, RDX, rm_mem(REG_HART, HART(sum_bank)));
+    emit_op(e, X_TEST | OPC_W, RDX, rm_reg(RDX));
+    stub_from(slow, emit_jcc(e, CC_E));
+    emit_op_imm(e, OPC(0, 0, 0xf7), 0, rm_reg(RCX), 4, MSTATUS_SUM);
+    emit_op(e, X_CMOV(CC_E) | OPC_W, RDX, rm_mem(REG_HART, HART(fetch_bank)));
+    emit_load(e, REG_BANK, rm_reg(RDX));
+    emit_store(e, rm_mem(REG_HART, HART(bank)), RDX);
+    emit_bind(same, e->at);
+    emit_store(e, rm_mem(REG_HART, HART(mstatus)), RCX);
+    read_sstatus(t, in->rd);
+    slow->back = e->at;
+}
+
+/* SIE on or off. */
+static void change_sie(struct tr *t, const struct insn *in)
+{
+    struct emitter *e = &t->e;
+    bool on = in->op == INSN_CSRRSI;
+    struct stub *slow = on ? tr_stub(t, STUB_CSR) : NULL;
+
+    if (on)
+        check_pending(t, slow);
+    if (in->rd)
+        emit_load(e, RAX, rm_mem(REG_HART, HART(mstatus)));
+    emit_alu_const(e, on ? ALU_OR : ALU_AND, rm_mem(REG_HART, HART(mstatus)),
+                   on ? (int32_t)MSTATUS_SIE : -1 - (int32_t)MSTATUS_SIE);
+    read_sstatus(t, in->rd);
+    if (on)
+        slow->back = e->at;
+}
+
+static bool supervisor_status(struct tr *t, const struct insn *in)
+{
+    switch (in->op) {
+    case INSN_CSRRS:
+    case INSN_CSRRC:
+        if (in->rs1 == 0) {
+            emit_load(&t->e, RAX, rm_mem(REG_HART, HART(mstatus)));
+            read_sstatus(t, in->rd);
+            return true;
+        }
+        /* fallthrough */
+    case INSN_CSRRW:
+        change_sstatus(t, in);
+        return true;
+    case INSN_CSRRSI:
+    case INSN_CSRRCI:
+        if (in->rs1 != MSTATUS_SIE)
+            return false;
+        change_sie(t, in);
+        return true;
+    default:
+        return false;
+    }
+}
+
+void tr_csr_stub(struct tr *t, struct stub *s)
+{
+    struct site site = tr_site(t, s->insn);
+
+    emit_const(&t->cold, RAX, t->seq[s->insn].in.bits);
+    emit_const(&t->cold, RCX, site_pack(&site));
+    emit_call_run(&t->cold, t->j->csr);
+    emit_jmp_to(&t->cold, s->back);
 }
 
 /* fflags is what the hart has and what MXCSR collected since. Changes of it want FS dirty, which it is in
@@ -120,10 +230,9 @@ bool tr_csr(struct tr *t, const struct insn *in)
         return true;
     if (t->key.priv >= PRIV_S && place && plain(t, in, place))
         return true;
-    if (t->key.priv >= PRIV_S && csr == CSR_SSTATUS && in->op == INSN_CSRRCI && in->rs1 == MSTATUS_SIE)
-        disable_interrupts(t, in);
-    else
-        call(t, in, t->j->csr);
+    if (t->key.priv == PRIV_S && csr == CSR_SSTATUS && supervisor_status(t, in))
+        return true;
+    call(t, in, t->j->csr);
     return true;
 }
 

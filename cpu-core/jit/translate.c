@@ -367,6 +367,9 @@ static void emit_stub(struct tr *t, struct stub *s)
             emit_alu_const(&t->cold, ALU_ADD, rm_reg(REG_LEFT), (int32_t)refund - 1);
         tr_goto(t, &t->cold, s->target);
         break;
+    case STUB_CSR:
+        tr_csr_stub(t, s);
+        break;
     case STUB_STEP:
     case STUB_STEP_EXIT:
         step_stub(t, s);

@@ -16,6 +16,7 @@ enum stub_kind {
     STUB_EXIT,
     STUB_BUDGET,
     STUB_CHANGED,   /* the instruction's second half */
+    STUB_CSR,       /* the CSR instruction goes through its helper */
     STUB_STEP,      /* the instruction goes through the interpreter */
     STUB_STEP_EXIT, /* and ends the block */
 };
@@ -137,6 +138,7 @@ bool tr_fp(struct tr *t, const struct insn *in);
 void tr_fp_stub(struct tr *t, struct stub *s); /* a load's, after the call */
 bool tr_amo(struct tr *t, const struct insn *in);
 bool tr_csr(struct tr *t, const struct insn *in);
+void tr_csr_stub(struct tr *t, struct stub *s);
 bool tr_sys(struct tr *t, const struct insn *in);
 bool tr_cbo(struct tr *t, const struct insn *in);
 void tr_conditional(struct tr *t, const struct insn *branch, const struct insn *in);

@@ -198,12 +198,16 @@ void mmu_context_changed(struct hart *h)
         h->fetch_bank = fetch;
         h->code_dirty = true;
     }
+    h->sum_bank = NULL;
     if (hart_data_priv(h) != h->priv || (root && h->mstatus & MSTATUS_MXR))
         h->bank = m->none;
     else if (root && view == TLB_VIEW_S && h->mstatus & MSTATUS_SUM)
         h->bank = select_bank(m, hb, root, TLB_VIEW_S_SUM);
     else
         h->bank = fetch;
+    if (h->bank != m->none && root && hb->last[TLB_VIEW_S_SUM] != m->none &&
+        hb->last[TLB_VIEW_S_SUM]->root == root)
+        h->sum_bank = hb->last[TLB_VIEW_S_SUM];
 }
 
 void mmu_pmp_changed(struct hart *h)
