@@ -97,7 +97,7 @@ static void auipc(struct tr *t, const struct insn *in)
     unsigned d = dest(t, in);
 
     emit_load(&t->e, d, rm_mem(REG_HART, HART(code_page)));
-    emit_alu_const(&t->e, ALU_ADD, rm_reg(d), (in->imm << 12) + t->seq[t->i].offset);
+    emit_alu_const(&t->e, ALU_ADD, rm_reg(d), (int32_t)((uint32_t)in->imm << 12) + t->seq[t->i].offset);
     tr_set(t, in->rd, d);
 }
 
