@@ -219,6 +219,22 @@ def planted(vcpu):
         check(done.returncode == 0, done.stderr.decode())
 
 
+def answer(alter):
+    """A device that answered one request otherwise than in the recording: the first thing that comes of it is reported."""
+    with tempfile.TemporaryDirectory() as folder:
+        trace, other, data = (pathlib.Path(folder, name) for name in ('trace', 'other', 'data'))
+        data.write_bytes(random.Random(1).randbytes(1 << 20))
+        with record(trace, '--disk', f'{data},id=data', '--batch', machine.script(folder, 'md5sum /dev/vdb')) as m:
+            check(m.wait(300) == 0, m.shown())
+        request = int(subprocess.check_output([alter, trace, other, 'data']))
+        messages, _ = replay(other, status=6)
+        report = [m for m in messages if m.get('event') == 'diverged'][0]
+        print(f'request {request} of data:', report, flush=True)
+        check(report['field'] in ('digest', 'pc', 'icount', 'state hash', 'length') and report['recorded']['icount'] > 0, str(report))
+        check('agreed' in report and report['agreed']['icount'] <= report['icount'], str(report))
+        replay(trace)
+
+
 END = 160  # bytes of an end block; the machine's own end is before it
 
 
@@ -245,4 +261,4 @@ def damage(rounds='120', seed='1'):
 
 
 if __name__ == '__main__':
-    machine.main({f.__name__: f for f in (session, timings, follow, limits, damage, planted)})
+    machine.main({f.__name__: f for f in (session, timings, follow, limits, damage, planted, answer)})
