@@ -21,7 +21,7 @@ struct replay_options {
     uint64_t until; /* position at which it stops, 0 for the end */
     uint64_t hash_every, hash_at[REPLAY_MAX_HASHES];
     unsigned nhash_at;
-    bool inspect; /* the registers come with each hash of hash_at */
+    bool inspect;                          /* the registers come with each hash of hash_at */
     const char *images[REPLAY_MAX_IMAGES]; /* "ID=FILE", ends with NULL */
 };
 
@@ -69,7 +69,7 @@ struct replay_result {
 /* What the owner is told while it runs. */
 struct replay_observer {
     void (*hash)(void *ctx, const Cleave__StateHash *h);
-    void (*registers)(void *ctx, const Cleave__Registers *r); /* may be NULL without `inspect` */
+    void (*registers)(void *ctx, const Cleave__Registers *r);    /* may be NULL without `inspect` */
     void (*output)(void *ctx, const void *data, size_t len);     /* console bytes; may be NULL */
     void (*mirrored)(void *ctx, const Cleave__Output *o);        /* a request, or a part of it */
     void (*said)(void *ctx, const char *role, const char *text); /* lines on a process's stderr */
