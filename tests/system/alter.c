@@ -4,7 +4,6 @@
  * alter TRACE OUT DEVICE: prints the number of the request that was answered otherwise. */
 #include "replay-broker/log.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -52,13 +51,14 @@ static uint64_t choose(struct log_reader *r, uint32_t device)
 
 int main(int argc, char **argv)
 {
-    struct log_reader *r;
-    struct log_writer *w;
+    struct log_reader *r = NULL;
+    struct log_writer *w = NULL;
     struct log_error error;
     struct journal_entry e;
     need(argc == 4, "usage: alter TRACE OUT DEVICE");
     int in = open(argv[1], O_RDONLY), out = open(argv[2], O_RDWR | O_CREAT | O_TRUNC, 0600);
-    need(in >= 0 && out >= 0 && log_reader_open(&r, in, &error) == 0, "cannot open");
+    need(in >= 0 && out >= 0, "cannot open");
+    need(log_reader_open(&r, in, &error) == 0, "not a trace");
     uint64_t chosen = choose(r, index_of(log_reader_header(r), argv[3]));
     need(log_writer_create(&w, out, &(struct log_options){0}, log_reader_header(r)) == 0, "cannot write");
     need(log_reader_seek_record(r, 1) == 0, "cannot seek");
