@@ -27,7 +27,7 @@ BUILDS = {
     'clang': ('build-clang', 'clang', ['--buildtype=release']),
     'sanitizers': ('build-asan', 'gcc', ['--buildtype=debugoptimized', '-Db_sanitize=address,undefined']),
 }
-BUDGETS = {'build': 4 * 60, 'unit and differential': 6 * 60, 'system': 8 * 60}
+BUDGETS = {'build': 4 * 60, 'unit and differential': 6 * 60, 'system': 12 * 60}
 SUITES = ('unit', 'differential', 'system', 'soak')
 PASSED = {'OK', 'EXPECTEDFAIL'}
 SKIPPED = {'SKIP'}
