@@ -108,6 +108,8 @@ static inline struct rm rm_at(const void *address)
 #define F_FROM_GPR32  OPC(1, 1, 0x6e)
 #define F_TO_GPR32    OPC(1, 1, 0x7e)
 #define F_EXTRACT32   OPC(3, 1, 0x16)
+#define F_EXTRACT64   (OPC(3, 1, 0x16) | OPC_W)
+#define F_CARRYLESS   OPC(3, 1, 0x44)
 
 enum alu_op { ALU_ADD, ALU_OR, ALU_ADC, ALU_SBB, ALU_AND, ALU_SUB, ALU_XOR, ALU_CMP };
 enum shift_op { SHIFT_ROL, SHIFT_ROR, SHIFT_SHL = 4, SHIFT_SHR, SHIFT_SAR = 7 };

@@ -152,8 +152,8 @@ struct helper_result helper_step(struct hart *h, uint64_t class, uint32_t packed
     fp_leave(h);
     interp_run_steps(j->interp, h, 1);
     fp_enter(h);
-    if (h->pc == next && h->priv == priv && mode_of(h) == j->mode && h->wait == HART_RUNS &&
-        undisturbed(h, left + s.refund - 1))
+    if (h->pc == next && h->priv == priv && mode_of(h) == (h->jump_salt & MODE_MASK) &&
+        h->wait == HART_RUNS && undisturbed(h, left + s.refund - 1))
         return (struct helper_result){0, left};
     return leave(h);
 }
@@ -161,7 +161,7 @@ struct helper_result helper_step(struct hart *h, uint64_t class, uint32_t packed
 /* Registers and memory apart, what a block was translated under is the same. */
 static bool same_context(struct hart *h, unsigned priv)
 {
-    return h->priv == priv && mode_of(h) == jit_of(h)->mode;
+    return h->priv == priv && mode_of(h) == (h->jump_salt & MODE_MASK);
 }
 
 struct helper_result helper_csr(struct hart *h, uint64_t bits, uint32_t packed, int64_t left)

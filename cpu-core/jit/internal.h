@@ -52,11 +52,11 @@ struct jit {
     const struct ram *ram;
     void *interp;
     bool count;               /* executions of each block */
+    bool carryless;           /* the host multiplies polynomials */
     bool off;                 /* nothing is cached: the interpreter runs everything */
     struct jump_cache *jumps; /* [HART_MAX * TLB_BANKS] */
     uint8_t *heat;            /* entries of cold code, by hashed address */
     unsigned heat_min;        /* as many make it hot */
-    uint64_t mode;            /* of the running block, as in the jump salt */
 
     /* Fixed code at the start of the code memory, by the addresses it runs at. */
     struct jit_exit (*enter)(struct hart *h, const uint8_t *code);
@@ -147,6 +147,7 @@ unsigned fp_flags(unsigned mxcsr); /* fflags of the flags in MXCSR */
 /* The part of the jump salt that says what code was translated under. */
 #define MODE_FP_ON   1ull
 #define MODE_FP_SLOW (1ull << 63)
+#define MODE_MASK    (MODE_FP_ON | MODE_FP_SLOW)
 #define SALT_SHIFT   57
 #define SALT_GENS    64u
 

@@ -233,8 +233,7 @@ void jit_sync_context(struct jit *j, struct hart *h)
         }
     }
     h->jumps = c->slots;
-    j->mode = mode_of(h);
-    h->jump_salt = (uint64_t)c->gen << SALT_SHIFT ^ j->mode;
+    h->jump_salt = (uint64_t)c->gen << SALT_SHIFT ^ mode_of(h);
 }
 
 /* Host address of the page that h->pc is in. NULL: not RAM; negative in *err: an exception is recorded. */
@@ -457,6 +456,7 @@ static int jit_create(void **engine, struct mmu *mmu, int no_cache)
         return -ENOMEM;
     j->mmu = mmu;
     j->ram = mmu_ram(mmu);
+    j->carryless = __builtin_cpu_supports("pclmul");
     j->off = no_cache;
     j->heat_min = HEAT_DEFAULT;
     rc = interp_engine.create(&j->interp, mmu, no_cache);

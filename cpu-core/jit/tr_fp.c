@@ -70,6 +70,15 @@ static struct stub *begin(struct tr *t)
     return tr_stub(t, STUB_STEP);
 }
 
+/* A rounding mode in the instruction leaves the line unless frm, and with it the host's mode, is the same. */
+static void need_mode(struct tr *t, const struct insn *in, struct stub *s)
+{
+    if (in->rm == 7)
+        return;
+    emit_op_imm(&t->e, OPC(0, 0, 0x80), ALU_CMP, rm_mem(REG_HART, HART(frm)), 1, in->rm);
+    stub_from(s, emit_jcc(&t->e, CC_NE));
+}
+
 static void end(struct tr *t, struct stub *s)
 {
     s->back = t->e.at;
@@ -90,6 +99,7 @@ static void arithmetic(struct tr *t, const struct insn *in, bool d, unsigned opc
 
     if (!d)
         need_boxes(t, in, 2);
+    need_mode(t, in, s);
     emit_vex(&t->e, F_ARITH(d, opc), X0, use(t, in->rs1, X0), fr(in->rs2));
     finish(t, in, d, s);
 }
@@ -101,6 +111,7 @@ static void square_root(struct tr *t, const struct insn *in, bool d)
 
     if (!d)
         need_boxes(t, in, 1);
+    need_mode(t, in, s);
     x = use(t, in->rs1, X0);
     emit_vex(&t->e, F_ARITH(d, F_SQRT), X0, x, rm_reg(x));
     finish(t, in, d, s);
@@ -112,6 +123,7 @@ static void fused(struct tr *t, const struct insn *in, bool d, unsigned opc)
 
     if (!d)
         need_boxes(t, in, 3);
+    need_mode(t, in, s);
     emit_vex(&t->e, target_fpin[in->rs1] != REG_NONE ? F_MOVE : F_LOAD(true), X0, 0, fr(in->rs1));
     emit_vex(&t->e, F_FMA(d, opc), X0, use(t, in->rs2, X1), fr(in->rs3));
     finish(t, in, d, s);
@@ -202,10 +214,15 @@ static void convert(struct tr *t, const struct insn *in, bool from_d)
 
     if (!from_d)
         need_box(t, in->rs1);
+    else
+        need_mode(t, in, s);
     emit_vex(e, F_ONES, X0, X0, rm_reg(X0)); /* a box, and no dependency */
     emit_vex(e, F_CONVERT(from_d), X0, X0, fr(in->rs1));
     finish(t, in, !from_d, s);
 }
+
+#define ROUND_MXCSR 4 /* in the host's mode */
+#define ROUND_QUIET 8 /* raises nothing */
 
 /* To integer: results that the host marks as invalid leave the line. `w`: 64 bits. */
 static bool to_int(struct tr *t, const struct insn *in, bool d, unsigned w)
@@ -222,7 +239,7 @@ static bool to_int(struct tr *t, const struct insn *in, bool d, unsigned w)
     if (!d)
         need_box(t, in->rs1);
     if (static_mode) {
-        emit_vex_imm(e, F_ROUND(d), X0, X0, from, 1, modes[in->rm] | 8); /* raises nothing */
+        emit_vex_imm(e, F_ROUND(d), X0, X0, from, 1, modes[in->rm] | ROUND_QUIET);
         from = rm_reg(X0);
     }
     emit_vex(e, (in->rm == 7 ? F_TO_INT(d) : F_TRUNC(d)) | w, RAX, 0, from);
@@ -237,13 +254,42 @@ static bool to_int(struct tr *t, const struct insn *in, bool d, unsigned w)
     return true;
 }
 
+/* To an unsigned integer: what is rounded without a flag and then has a sign or a large exponent leaves the
+ * line. */
+static bool to_unsigned(struct tr *t, const struct insn *in, bool d, bool wide)
+{
+    static const uint8_t modes[] = {
+        [FP_RNE] = 0, [FP_RTZ] = 3, [FP_RDN] = 1, [FP_RUP] = 2, [7] = ROUND_MXCSR};
+    struct emitter *e = &t->e;
+    struct stub *s;
+
+    if (in->rm == FP_RMM)
+        return false;
+    s = begin(t);
+    if (!d)
+        need_box(t, in->rs1);
+    emit_vex_imm(e, F_ROUND(d), X0, X0, fr(in->rs1), 1, modes[in->rm] | ROUND_QUIET);
+    emit_vex(e, d ? F_TO_GPR : F_TO_GPR32, X0, 0, rm_reg(RAX));
+    emit_shift(e, SHIFT_SHR, rm_reg(RAX), d ? 52 : 23);
+    emit_alu_const32(e, ALU_CMP, rm_reg(RAX), (d ? 1023 : 127) + (wide ? 63 : 32));
+    stub_from(s, emit_jcc(e, CC_AE));
+    emit_vex(e, F_TRUNC(d) | OPC_W, RAX, 0, rm_reg(X0));
+    emit_vex_imm(e, F_ROUND(d), X0, X0, fr(in->rs1), 1, modes[in->rm]); /* raises inexact */
+    if (!wide)
+        emit_op(e, X_MOVSXD, RAX, rm_reg(RAX));
+    tr_set(t, in->rd, RAX);
+    end(t, s);
+    return true;
+}
+
 /* From an integer; `exact`: no rounding can occur. */
 static bool from_int(struct tr *t, const struct insn *in, bool d, unsigned w, bool is_unsigned, bool exact)
 {
     struct emitter *e = &t->e;
+    struct stub *s = exact || in->rm == 7 ? NULL : begin(t);
 
-    if (!exact && in->rm != 7)
-        return false;
+    if (s)
+        need_mode(t, in, s);
     emit_vex(e, F_ONES, X0, X0, rm_reg(X0));
     if (is_unsigned) {
         emit_load32(e, RAX, gx(t, in->rs1));
@@ -252,6 +298,25 @@ static bool from_int(struct tr *t, const struct insn *in, bool d, unsigned w, bo
         emit_vex(e, F_FROM_INT(d) | w, X0, X0, gx(t, in->rs1));
     }
     set(t, in->rd, X0, !d);
+    if (s)
+        end(t, s);
+    return true;
+}
+
+/* From 64 bits without a sign; what the host would take for negative leaves the line. */
+static bool from_unsigned(struct tr *t, const struct insn *in, bool d)
+{
+    struct emitter *e = &t->e;
+    struct stub *s = begin(t);
+
+    need_mode(t, in, s);
+    emit_load(e, RAX, gx(t, in->rs1));
+    emit_op(e, X_TEST | OPC_W, RAX, rm_reg(RAX));
+    stub_from(s, emit_jcc(e, CC_S));
+    emit_vex(e, F_ONES, X0, X0, rm_reg(X0));
+    emit_vex(e, F_FROM_INT(d) | OPC_W, X0, X0, rm_reg(RAX));
+    set(t, in->rd, X0, !d);
+    end(t, s);
     return true;
 }
 
@@ -332,6 +397,12 @@ static bool without_rounding(struct tr *t, const struct insn *in)
     case INSN_FCVT_L_D:
     case INSN_FCVT_L_S:
         return to_int(t, in, d, OPC_W);
+    case INSN_FCVT_WU_D:
+    case INSN_FCVT_WU_S:
+        return to_unsigned(t, in, d, false);
+    case INSN_FCVT_LU_D:
+    case INSN_FCVT_LU_S:
+        return to_unsigned(t, in, d, true);
     default:
         return false;
     }
@@ -345,7 +416,7 @@ bool tr_fp(struct tr *t, const struct insn *in)
         return false; /* illegal, or to nearest with ties away from zero */
     if (without_rounding(t, in))
         return true;
-    if (!(isa_table[in->op].flags & ISA_RM) || in->rm != 7)
+    if (!(isa_table[in->op].flags & ISA_RM) || in->rm == FP_RMM)
         return false;
     switch (in->op) {
     case INSN_FADD_D:
@@ -395,6 +466,9 @@ bool tr_fp(struct tr *t, const struct insn *in)
         return from_int(t, in, false, OPC_W, false, false);
     case INSN_FCVT_D_L:
         return from_int(t, in, true, OPC_W, false, false);
+    case INSN_FCVT_S_LU:
+    case INSN_FCVT_D_LU:
+        return from_unsigned(t, in, d);
     default:
         return false;
     }

@@ -551,6 +551,28 @@ static bool zba_zbs(struct tr *t, const struct insn *in)
     }
 }
 
+/* Products of polynomials over GF(2), by vector registers. */
+static bool carryless(struct tr *t, const struct insn *in)
+{
+    struct emitter *e = &t->e;
+
+    if (!t->j->carryless)
+        return false;
+    emit_vex(e, F_FROM_GPR, 0, 0, gx(t, in->rs1));
+    emit_vex(e, F_FROM_GPR, 1, 0, gx(t, in->rs2));
+    emit_vex_imm(e, F_CARRYLESS, 0, 0, rm_reg(1), 1, 0);
+    if (in->op == INSN_CLMUL)
+        emit_vex(e, F_TO_GPR, 0, 0, rm_reg(RAX));
+    else
+        emit_vex_imm(e, F_EXTRACT64, 0, 0, rm_reg(RAX), 1, 1);
+    if (in->op == INSN_CLMULR) { /* bits 63 to 126 */
+        emit_vex(e, F_TO_GPR, 0, 0, rm_reg(RCX));
+        emit_op_imm(e, OPC(1, 0, 0xa4) | OPC_W, RCX, rm_reg(RAX), 1, 1); /* shld */
+    }
+    tr_set(t, in->rd, RAX);
+    return true;
+}
+
 static bool multiplication(struct tr *t, const struct insn *in)
 {
     switch (in->op) {
@@ -579,6 +601,10 @@ static bool multiplication(struct tr *t, const struct insn *in)
     case INSN_REMUW:
         tr_divide(t, in, 0, in->rd);
         return true;
+    case INSN_CLMUL:
+    case INSN_CLMULH:
+    case INSN_CLMULR:
+        return carryless(t, in);
     default:
         return zba_zbs(t, in);
     }

@@ -368,6 +368,7 @@ static void emit_stub(struct tr *t, struct stub *s)
         tr_goto(t, &t->cold, s->target);
         break;
     case STUB_CSR:
+    case STUB_STATUS:
         tr_csr_stub(t, s);
         break;
     case STUB_STEP:

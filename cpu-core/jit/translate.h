@@ -17,6 +17,7 @@ enum stub_kind {
     STUB_BUDGET,
     STUB_CHANGED,   /* the instruction's second half */
     STUB_CSR,       /* the CSR instruction goes through its helper */
+    STUB_STATUS,    /* the same, unless FS is all that hinders */
     STUB_STEP,      /* the instruction goes through the interpreter */
     STUB_STEP_EXIT, /* and ends the block */
 };

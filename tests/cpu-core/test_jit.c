@@ -362,6 +362,184 @@ static void test_pairs(void **state)
     }
 }
 
+/* CSRs and privileged instructions in supervisor and user mode, and the floating point that depends on them:
+ * every trap begins the program again. */
+#define SSTATUS_BITS (MSTATUS_SIE | MSTATUS_SPIE | MSTATUS_SPP | MSTATUS_FS | MSTATUS_SUM | MSTATUS_MXR)
+
+static uint32_t csr(unsigned number, unsigned rs1, unsigned funct3, unsigned rd)
+{
+    return type_i((int32_t)number, rs1, funct3, rd, 0x73);
+}
+
+/* fadd to fsqrt, fmadd, and converts, in both formats and any legal rounding mode. */
+static uint32_t fp_insn(struct pair *p)
+{
+    static const struct {
+        uint8_t funct5, rs2;
+    } ops[] = {{0x00, 32}, {0x01, 32}, {0x02, 32}, {0x03, 32}, {0x0b, 0}, {0x18, 0}, {0x18, 1},
+               {0x18, 2},  {0x18, 3},  {0x1a, 0},  {0x1a, 1},  {0x1a, 2}, {0x1a, 3}};
+    unsigned i = below(p, 15), d = below(p, 2), mode = below(p, 6), rm = mode == 5 ? 7 : mode;
+    unsigned rs2 = below(p, 32);
+
+    if (i == 13)
+        return type_r(below(p, 32) << 2 | d, rs2, below(p, 32), rm, below(p, 32), 0x43);
+    if (i == 14) /* between the formats */
+        return type_r(0x20 | d, 1 - d, below(p, 32), rm, below(p, 32), 0x53);
+    if (ops[i].rs2 < 32)
+        rs2 = ops[i].rs2;
+    return type_r((uint32_t)ops[i].funct5 << 2 | d, rs2, below(p, 32), rm, below(p, 32), 0x53);
+}
+
+static uint32_t system_insn(struct pair *p)
+{
+    static const uint16_t registers[] = {0x001, 0x002, 0x003, 0x104, 0x144, 0xc00, 0xc02, 0x14d};
+    unsigned rs1 = below(p, 4) ? any(p, false) : 0, rd = any(p, true), funct3 = 1 + below(p, 3);
+
+    switch (below(p, 9)) {
+    case 0:
+    case 1:
+        return csr(0x100, rs1, funct3, rd);
+    case 2:
+        return csr(0x100, 2, 6 + below(p, 2), rd);
+    case 3:
+        return csr(0xc01, 0, 2, rd);
+    case 4:
+        return csr(registers[below(p, 8)], rs1, below(p, 2) ? 2 : funct3, rd);
+    case 5:
+        return below(p, 2) ? 0x12000073 : 0x16000073; /* sfence.vma, sinval.vma */
+    case 6:
+        return type_r(5, any(p, false), any(p, false), 1 + below(p, 3), rd, 0x33); /* clmul */
+    case 7:
+        return type_i((int32_t)below(p, 8) * 8, POINTER_A, 3, rd, 0x03);
+    default:
+        return fp_insn(p);
+    }
+}
+
+static void write_system(struct pair *p)
+{
+    uint32_t code[256];
+    unsigned n = sizeof code / sizeof *code;
+
+    for (unsigned i = 0; i < n - 1; i++)
+        code[i] = i % 24 == 23 ? type_b(8, any(p, false), any(p, false), 6) : system_insn(p);
+    code[n - 1] = type_b(-4 * (int32_t)(n - 1), 0, 0, 0);
+    for (unsigned i = 0; i < 2; i++)
+        assert_int_equal(mmu_dma_write((i ? &p->interp : &p->jit)->mmu, STREAM_BASE, code, sizeof code), 0);
+}
+
+/* Somewhere in the program, with registers, rights, pending interrupts and a clock of chance. */
+static void scatter(struct pair *p)
+{
+    static const uint64_t values[] = {0,
+                                      1ull << 63,
+                                      0x7ff0000000000000,
+                                      0x7ff4000000000000,
+                                      0x3ff8000000000000,
+                                      0xbfe0000000000000,
+                                      0x43e0000000000000,
+                                      0x43dfffffffffffff,
+                                      0x41efffffffe00000,
+                                      0x41f0000000000000,
+                                      0xffffffff5f000000,
+                                      0xffffffff4f7fffff,
+                                      0xffffffff3fc00000,
+                                      0xffffffff7fc00000};
+    uint64_t random = p->random, now = p->jit.steps;
+
+    for (unsigned i = 0; i < 2; i++) {
+        struct bare *b = i ? &p->interp : &p->jit;
+        struct hart *h = &b->hart;
+        p->random = random;
+        h->priv = below(p, 4) ? PRIV_S : PRIV_U;
+        h->pc = STREAM_BASE + 4ull * below(p, 256);
+        h->medeleg = 0xb3ff;
+        h->mideleg = IRQ_SSIP | IRQ_STIP | IRQ_SEIP;
+        h->stvec = h->mtvec = STREAM_BASE;
+        h->mstatus = (h->mstatus & ~(SSTATUS_BITS | MSTATUS_TVM)) |
+                     (below(p, 2) ? MSTATUS_FS : below(p, 3) * (MSTATUS_FS / 3)) |
+                     (below(p, 5) ? 0 : MSTATUS_TVM) | (below(p, 2) ? MSTATUS_SUM : 0);
+        h->mcounteren = below(p, 8) ? 7 : below(p, 8);
+        h->scounteren = below(p, 4) ? 7 : below(p, 8);
+        h->frm = (uint8_t)below(p, below(p, 2) ? 4 : 8);
+        h->menvcfg |= MENVCFG_STCE;
+        for (unsigned r = 1; r < 32; r++) {
+            h->x[r] = ((uint64_t)below(p, UINT32_MAX) << 32 | below(p, UINT32_MAX)) >> below(p, 64);
+            h->f[r] = below(p, 2)   ? values[below(p, sizeof values / sizeof *values)]
+                      : below(p, 2) ? 0x3000000000000000 + ((uint64_t)below(p, UINT32_MAX) << 29)
+                                    : 0xffffffff00000000 | below(p, UINT32_MAX);
+        }
+        h->x[POINTER_A] = STREAM_BASE + (1u << 20);
+        h->mie = below(p, 2) ? h->mideleg : 0;
+        hart_irq_line(h, IRQ_SEIP, below(p, 3) == 0);
+        vclock_set(&b->clock, now, below(p, 40) ? 0 : UINT64_MAX - below(p, 200),
+                   (uint64_t)below(p, UINT32_MAX) << below(p, 3));
+        mmu_context_changed(h);
+        hart_irq_update(h);
+    }
+}
+
+/* To all modes, by the first PMP entry. */
+static void open_memory(struct pair *p)
+{
+    uint64_t old;
+
+    for (unsigned i = 0; i < 2; i++) {
+        struct hart *h = &(i ? &p->interp : &p->jit)->hart;
+        assert_int_equal(hart_csr(h, 0, 0x3b0, 1, ~0ull, false, true, &old), 0);
+        assert_int_equal(hart_csr(h, 0, 0x3a0, 1, 0x1f, false, true, &old), 0);
+    }
+}
+
+static void test_system(void **state)
+{
+    for (uint64_t seed = 1; seed <= 60; seed++) {
+        struct pair *p = begin(seed, true, (unsigned)seed % 3);
+        write_system(p);
+        open_memory(p);
+        for (unsigned i = 0; i < 400; i++) {
+            if (i % 3 == 0)
+                scatter(p);
+            run_both(p, 1 + below(p, seed % 4 ? 300 : 4), i % 50 == 0);
+        }
+        end(p);
+    }
+}
+
+/* Floating point goes on and off in one loop, in rounding modes that the host has, lacks, and that are none.
+ */
+static void test_fp_status(void **state)
+{
+    const uint32_t loop[] = {
+        csr(0x100, COUNTER, 2, 0),         /* csrs sstatus,t0 */
+        type_r(0x01, 11, 10, 7, 10, 0x53), /* fadd.d fa0,fa0,fa1 */
+        csr(0x100, COUNTER, 3, 0),         /* csrc sstatus,t0 */
+        type_b(-12, 0, 0, 0),
+    };
+    struct pair *p = begin(1, true, 0);
+
+    for (unsigned i = 0; i < 2; i++)
+        assert_int_equal(mmu_dma_write((i ? &p->interp : &p->jit)->mmu, STREAM_BASE, loop, sizeof loop), 0);
+    open_memory(p);
+    for (unsigned i = 0; i < 200; i++) {
+        uint64_t random = below(p, UINT32_MAX);
+        for (unsigned k = 0; k < 2; k++) {
+            struct hart *h = &(k ? &p->interp : &p->jit)->hart;
+            h->priv = PRIV_S;
+            h->pc = STREAM_BASE;
+            h->mtvec = STREAM_BASE;
+            h->mstatus &= ~MSTATUS_FS;
+            h->x[COUNTER] = MSTATUS_FS;
+            h->frm = random % 3 ? 0 : (uint8_t)(random / 3 % 8);
+            h->f[10] = 0x3ff0000000000000;
+            h->f[11] = 0x3fb999999999999a;
+            mmu_context_changed(h);
+        }
+        run_both(p, 1 + below(p, 200), false);
+    }
+    end(p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -369,7 +547,8 @@ int main(void)
         cmocka_unit_test(test_slices),     cmocka_unit_test(test_cold_tier),
         cmocka_unit_test(test_flushes),    cmocka_unit_test(test_dma_into_code),
         cmocka_unit_test(test_loops),      cmocka_unit_test(test_crossing_page),
-        cmocka_unit_test(test_pairs),
+        cmocka_unit_test(test_pairs),      cmocka_unit_test(test_system),
+        cmocka_unit_test(test_fp_status),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
