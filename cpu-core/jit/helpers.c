@@ -114,21 +114,20 @@ struct helper_result helper_store(struct hart *h, uint64_t va, uint32_t packed, 
     return retire_and_leave(h, &s);
 }
 
-/* Translates for the first access of a group, which is about to execute. `va` is the lowest byte of the
- * group; `range`: distance of the first access from it, and in the upper half the length of the group. Value
- * 1: the group's check succeeds now. */
-struct helper_result helper_group(struct hart *h, uint64_t va, uint32_t packed, int64_t left, uint32_t range)
+/* Translates for the first access of a group, which is about to execute: a write if the site says sext. `va`
+ * is the lowest byte of the group. Value 1: the group's check succeeds now. */
+struct helper_result helper_group(struct hart *h, uint64_t va, uint32_t packed, int64_t left, uint32_t group)
 {
     struct site s = site_unpack(packed);
-    bool write = s.sext;
-    uint64_t first = va + (range & 0xffff);
-    unsigned len = range >> 16;
+    bool write = group >> 31;
+    uint64_t first = va + (group & 0xffff);
+    unsigned len = group >> 16 & 0x7fff;
     struct mmu_target t;
 
     exact(h, &s, left);
     jit_of(h)->stats.group_misses++;
     if (((va ^ (va + len - 1)) & PAGE_MASK) == 0) {
-        if (mmu_translate(h, first, s.size, write ? MMU_WRITE : MMU_READ, &t) < 0)
+        if (mmu_translate(h, first, s.size, s.sext ? MMU_WRITE : MMU_READ, &t) < 0)
             return fault(h);
         if (!undisturbed(h, left + s.refund))
             return leave(h);

@@ -102,6 +102,13 @@ static inline struct site site_unpack(uint32_t v)
                          .reg = v >> 24 & 31};
 }
 
+/* A group that missed: distance of the first access from its lowest byte, its length, and whether the check
+ * is for writing. */
+static inline uint32_t group_pack(unsigned first, unsigned len, bool write)
+{
+    return first | len << 16 | (uint32_t)write << 31;
+}
+
 /* What a helper returns to translated code. */
 struct helper_result {
     uint64_t value;
@@ -112,7 +119,7 @@ struct helper_result {
 /* helpers.c */
 struct helper_result helper_load(struct hart *h, uint64_t va, uint32_t site, int64_t left);
 struct helper_result helper_store(struct hart *h, uint64_t va, uint32_t site, int64_t left);
-struct helper_result helper_group(struct hart *h, uint64_t va, uint32_t site, int64_t left, uint32_t range);
+struct helper_result helper_group(struct hart *h, uint64_t va, uint32_t site, int64_t left, uint32_t group);
 struct helper_result helper_step(struct hart *h, uint64_t class, uint32_t site, int64_t left);
 
 struct helper_result helper_csr(struct hart *h, uint64_t bits, uint32_t site, int64_t left);

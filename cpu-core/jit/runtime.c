@@ -90,7 +90,7 @@ static void emit_exits(struct jit *j, struct emitter *e)
     emit_return(e);
 }
 
-/* A call of a helper from a stub: rax: address, ecx: site, edx: range of a group. Keeps rdx. Returns the
+/* A call of a helper from a stub: rax: address, ecx: site, edx: a group. Keeps rdx. Returns the
  * helper's value in rax, or leaves.
  */
 static const uint8_t *emit_helper(struct emitter *e, void *const *function)

@@ -66,7 +66,7 @@ void tr_conditional(struct tr *t, const struct insn *branch, const struct insn *
     enum x64_cond taken = condition(branch->op);
     unsigned d = tr_dest(t, in->rd, RAX);
 
-    t->group_base = 0;
+    t->group.regs = 0;
     emit_load(e, RDX, gx(t, in->rd));
     tr_int(t, in);
     compare(t, branch);

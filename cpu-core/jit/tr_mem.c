@@ -2,71 +2,10 @@
  * share one. */
 #include "cpu-core/jit/translate.h"
 
-#define SLOT_SHIFT    4 /* log2 of the size of a slot */
-#define GROUP_SPAN    512
-#define GROUP_MEMBERS 2u
-#define ZERO_BLOCK    64 /* bytes of cbo.zero */
+#define SLOT_SHIFT 4  /* log2 of the size of a slot */
+#define ZERO_BLOCK 64 /* bytes of cbo.zero */
 
 _Static_assert(sizeof(struct tlb_slot) == 1 << SLOT_SHIFT, "slots are indexed by a shift");
-
-static bool is_load(const struct insn *in)
-{
-    return in->op < ISA_BASE_COUNT &&
-           (isa_table[in->op].cls == ISA_CLASS_LOAD || isa_table[in->op].cls == ISA_CLASS_FLOAD);
-}
-
-static bool is_store(const struct insn *in)
-{
-    return in->op < ISA_BASE_COUNT &&
-           (isa_table[in->op].cls == ISA_CLASS_STORE || isa_table[in->op].cls == ISA_CLASS_FSTORE);
-}
-
-/* Whether rdx survives the instruction's translation and `base` keeps its value. */
-static bool ends_group(const struct insn *in, unsigned base)
-{
-    if (in->op >= ISA_BASE_COUNT)
-        return true;
-    switch (isa_table[in->op].cls) {
-    case ISA_CLASS_MUL:
-        return in->rd == base || (in->op != INSN_MUL && in->op != INSN_MULW);
-    case ISA_CLASS_DIV:
-    case ISA_CLASS_AMO:
-    case ISA_CLASS_CBO:
-    case ISA_CLASS_CSR:
-    case ISA_CLASS_SYS:
-        return true;
-    case ISA_CLASS_STORE:
-    case ISA_CLASS_FSTORE:
-    case ISA_CLASS_FLOAD:
-    case ISA_CLASS_BRANCH:
-        return false;
-    default:
-        return in->rd == base;
-    }
-}
-
-/* The accesses off `base` of one kind from instruction `from` on, as far as they can be a group. */
-static struct span look_ahead(const struct tr *t, unsigned from, unsigned base, bool write)
-{
-    struct span s = {0};
-
-    for (unsigned k = from; k < t->n; k++) {
-        const struct insn *in = &t->seq[k].in;
-        if ((write ? is_store(in) : is_load(in)) && in->rs1 == base) {
-            int32_t low = in->imm, high = in->imm + isa_table[in->op].size - 1;
-            if (s.members && s.low < low)
-                low = s.low;
-            if (s.members && s.high > high)
-                high = s.high;
-            if (high - low >= GROUP_SPAN)
-                break;
-            s = (struct span){low, high, s.members + 1};
-        }
-        if (ends_group(in, base) || t->seq[k].conditional)
-            break;
-    }
-    return s;
-}
 
 static struct rm addend_at(bool write)
 {
@@ -131,55 +70,70 @@ struct rm tr_check_aligned(struct tr *t, unsigned base, unsigned size, bool writ
     return operand(t, base, RCX, 0);
 }
 
-/* Opens a group, or adds a kind of access to the live one. */
-static void open_group(struct tr *t, unsigned base, bool write, const struct span *s)
+/* dest = the addend of an access that checked its tag, which was the same last time: the access need not wait
+ * for the bank. */
+static void guess_addend(struct tr *t, bool write, unsigned dest)
+{
+    struct stub *other = tr_stub(t, STUB_ADDEND);
+
+    other->word = blocks_word(&t->j->blocks);
+    other->reg = (uint8_t)dest;
+    other->write = write;
+    emit_load(&t->e, dest, rm_at(other->word));
+    emit_alu(&t->e, ALU_CMP, dest, addend_at(write));
+    stub_from(other, emit_jcc(&t->e, CC_NE));
+    other->back = t->e.at;
+}
+
+/* A load of the next element of a list: its address comes from the load before, so that what counts is how
+ * soon the access can start. */
+static bool loads_next(const struct tr *t, const struct insn *in)
+{
+    return in->op == INSN_LD && in->rd == in->rs1 && pinned(t, in->rd);
+}
+
+static void open_group(struct tr *t, const struct insn *in, const struct group *g)
 {
     struct stub *miss = tr_stub(t, STUB_GROUP);
-    struct span *other = write ? &t->group_read : &t->group_write;
 
-    check_tag(t, base, s->low, s->high, 0, write, miss);
-    take_addend(t, base, write, RDX);
-    if (t->group_base != base || s->low > other->high || s->high < other->low)
-        *other = (struct span){0}; /* may be on another page */
-    t->group_base = (uint8_t)base;
-    *(write ? &t->group_write : &t->group_read) = *s;
+    check_tag(t, in->rs1, g->checked.low, g->checked.high, 0, g->write, miss);
+    if (loads_next(t, in))
+        guess_addend(t, g->write, RDX);
+    else
+        take_addend(t, in->rs1, g->write, RDX);
+    t->group = *g;
     t->j->stats.groups++;
 }
 
-static bool in_group(struct tr *t, const struct insn *in, bool write)
+static struct rm group_operand(const struct tr *t, const struct insn *in)
 {
-    unsigned base = in->rs1;
-    const struct span *live = write ? &t->group_write : &t->group_read;
-    struct span s;
-
-    if (t->key.single || base == 0)
-        return false;
-    if (t->group_base == base && live->members && in->imm >= live->low &&
-        in->imm + isa_table[in->op].size - 1 <= live->high)
-        return true;
-    s = look_ahead(t, t->i, base, write);
-    if (s.members < GROUP_MEMBERS)
-        return false;
-    if (t->group_base && t->group_base != base &&
-        (look_ahead(t, t->i, t->group_base, false).members ||
-         look_ahead(t, t->i, t->group_base, true).members))
-        return false;
-    open_group(t, base, write, &s);
-    return true;
+    return t->group.host ? rm_mem(RDX, t->group.delta[in->rs1] + in->imm)
+                         : rm_sib(t->pin[in->rs1], RDX, 0, in->imm);
 }
 
 struct rm tr_access(struct tr *t, const struct insn *in, bool write, struct stub **miss)
 {
     int32_t low = in->imm, high = in->imm + isa_table[in->op].size - 1;
 
+    struct group g;
+
     *miss = NULL;
-    if (in_group(t, in, write)) {
+    if (group_has(t, in, write)) {
         t->j->stats.grouped++;
-        return operand(t, in->rs1, RDX, in->imm);
+        return group_operand(t, in);
+    }
+    if (group_find(t, in, write, &g)) {
+        open_group(t, in, &g);
+        t->j->stats.grouped++;
+        return group_operand(t, in);
     }
     t->j->stats.ungrouped++;
     *miss = tr_stub(t, write ? STUB_STORE : STUB_LOAD);
     check_tag(t, in->rs1, low, high, 0, write, *miss);
+    if (loads_next(t, in)) {
+        guess_addend(t, false, RAX);
+        return operand(t, in->rs1, RAX, in->imm);
+    }
     take_addend(t, in->rs1, write, RCX);
     return operand(t, in->rs1, RCX, in->imm);
 }
@@ -204,40 +158,11 @@ static unsigned load_opcode(unsigned op)
     }
 }
 
-/* A load of the next element of a list: its address comes from the load before, so that what counts is how
- * soon the access can start. It starts with the addend of last time, which is compared beside it. */
-static bool load_next(struct tr *t, const struct insn *in)
-{
-    struct emitter *e = &t->e;
-    struct stub *miss, *other;
-    uint64_t *last;
-    unsigned d = t->pin[in->rd];
-
-    if (in->op != INSN_LD || in->rd != in->rs1 || !pinned(t, in->rd))
-        return false;
-    last = blocks_word(&t->j->blocks);
-    miss = tr_stub(t, STUB_LOAD);
-    other = tr_stub(t, STUB_ADDEND);
-    check_tag(t, in->rs1, in->imm, in->imm + 7, 0, false, miss);
-    emit_load(e, RAX, rm_at(last));
-    emit_alu(e, ALU_CMP, RAX, addend_at(false));
-    stub_from(other, emit_jcc(e, CC_NE));
-    other->back = e->at;
-    other->word = last;
-    emit_load(e, d, rm_sib(d, RAX, 0, in->imm));
-    miss->back = e->at;
-    return true;
-}
-
 bool tr_load(struct tr *t, const struct insn *in)
 {
     struct stub *miss;
-    struct rm from;
+    struct rm from = tr_access(t, in, false, &miss);
     unsigned d = tr_dest(t, in->rd, RAX);
-
-    if (load_next(t, in))
-        return true;
-    from = tr_access(t, in, false, &miss);
 
     emit_op(&t->e, load_opcode(in->op), d, from);
     tr_set(t, in->rd, d);
@@ -311,12 +236,6 @@ static void zero_stub(struct tr *t, const struct stub *s, const struct insn *in)
     emit_jmp_to(&t->cold, s->back);
 }
 
-void tr_group_update(struct tr *t, const struct insn *in)
-{
-    if (t->group_base && ends_group(in, t->group_base))
-        t->group_base = 0;
-}
-
 /* rax = base + displacement, in cold code. */
 static void stub_address(struct tr *t, unsigned base, int32_t disp)
 {
@@ -335,12 +254,12 @@ void tr_refill(struct tr *t, const struct stub *s)
 static void group_stub(struct tr *t, const struct stub *s, const struct insn *in)
 {
     struct site site = tr_site(t, s->insn);
-    uint32_t range = (uint32_t)(in->imm - s->low) | (uint32_t)(s->high - s->low + 1) << 16;
+    uint32_t range = group_pack((unsigned)(in->imm - s->low), (unsigned)(s->high - s->low + 1), s->write);
     struct link *l;
     uint8_t *split;
 
     site.size = isa_table[in->op].size;
-    site.sext = is_store(in);
+    site.sext = isa_table[in->op].cls == ISA_CLASS_STORE || isa_table[in->op].cls == ISA_CLASS_FSTORE;
     regs_give_back(t, &t->cold);
     emit_const(&t->cold, RCX, site_pack(&site));
     emit_const(&t->cold, RDX, range);
@@ -365,8 +284,8 @@ void tr_mem_stub(struct tr *t, struct stub *s)
     struct site site = tr_site(t, s->insn);
 
     if (s->kind == STUB_ADDEND) {
-        emit_load(&t->cold, RAX, addend_at(false));
-        emit_store(&t->cold, rm_at(s->word), RAX);
+        emit_load(&t->cold, s->reg, addend_at(s->write));
+        emit_store(&t->cold, rm_at(s->word), s->reg);
         emit_jmp_to(&t->cold, s->back);
         return;
     }

@@ -470,10 +470,10 @@ static void emit_block(struct tr *t)
             tr_conditional(t, &t->seq[t->i - 1].in, in);
         else if (!(pair = tr_fuse(t)) && !translate_insn(t, in))
             tr_step(t);
-        tr_group_update(t, in);
+        group_update(t, in);
         if (pair) {
             t->begins[++t->i] = (uint16_t)(t->e.at - begin);
-            tr_group_update(t, &t->seq[t->i].in);
+            group_update(t, &t->seq[t->i].in);
         }
     }
     emit_end(t);
@@ -532,7 +532,7 @@ struct block *translate(struct jit *j, const struct block_key *key, const uint8_
     t->cold = (struct emitter){r->cold, run};
     t->n = t->nstubs = 0;
     t->second = second;
-    t->group_base = 0;
+    t->group.regs = 0;
     t->boxed = 0;
     collect(t, page);
     regs_choose(t);

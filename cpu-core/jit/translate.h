@@ -31,7 +31,8 @@ struct stub {
     const uint8_t *back;  /* where to go on */
     const uint8_t *again; /* the check of a bank, NULL: none */
     int32_t target;       /* STUB_EXIT: offset from the page */
-    uint64_t *word;       /* STUB_ADDEND: what is kept */
+    uint64_t *word;       /* STUB_ADDEND: what is kept, … */
+    uint8_t reg;          /* … and where it belongs */
     int16_t low, high;    /* of the check: range of displacements, inclusive */
     bool write;           /* of the check */
 };
@@ -40,6 +41,15 @@ struct stub {
 struct span {
     int32_t low, high;
     unsigned members;
+};
+
+/* Accesses that share a check. */
+struct group {
+    uint32_t regs;     /* guest registers that hold the origin + delta[]; 0: no group */
+    int16_t delta[32]; /* of the registers in the set */
+    bool host;  /* rdx is the host address of the origin, not what turns addresses into host addresses */
+    bool write; /* checked for writing, which implies reading */
+    struct span checked; /* bytes, relative to the origin */
 };
 
 /* A host register in a loop: guest register `to` has it in place of `from`, whose home is memory meanwhile.
@@ -76,10 +86,8 @@ struct tr {
     struct stub stubs[BLOCK_INSNS * 4 + 4];
     unsigned nstubs;
 
-    /* The live access group: rdx is the addend (base pinned) or the host address of the base. */
     uint32_t boxed;     /* floating-point registers that are known to hold single precision */
-    uint8_t group_base; /* 0: none */
-    struct span group_read, group_write; /* what was checked; no members: nothing */
+    struct group group; /* the live one */
 };
 
 #define END_NONE INT32_MIN /* the last instruction leaves */
@@ -156,7 +164,12 @@ struct rm tr_check_aligned(struct tr *t, unsigned base, unsigned size, bool writ
 /* In cold code: the check of `s` again if the bank's second level has the page. */
 void tr_refill(struct tr *t, const struct stub *s);
 
-/* Stubs of accesses, and what an instruction leaves of the live group. */
+/* Stubs of accesses. */
 void tr_mem_stub(struct tr *t, struct stub *s);
-void tr_group_update(struct tr *t, const struct insn *in);
+
+/* tr_group.c: whether the access `in` is in the live group; whether it should begin another one, `*g`; what
+ * an instruction that was translated leaves of the live one. */
+bool group_has(const struct tr *t, const struct insn *in, bool write);
+bool group_find(const struct tr *t, const struct insn *in, bool write, struct group *g);
+void group_update(struct tr *t, const struct insn *in);
 struct site tr_site(const struct tr *t, unsigned insn);

@@ -1,0 +1,182 @@
+/* Access groups: accesses off registers that hold one value, apart from constants, share one check over their
+ * range. This file decides which; it follows the value through copies and additions, and emits nothing. */
+#include "cpu-core/jit/translate.h"
+
+#define GROUP_SPAN  512
+#define DELTA_MAX   2048
+#define COPIES_BACK 6u /* instructions before the first access that may have copied its base */
+
+static bool is_load(const struct insn *in)
+{
+    return in->op < ISA_BASE_COUNT &&
+           (isa_table[in->op].cls == ISA_CLASS_LOAD || isa_table[in->op].cls == ISA_CLASS_FLOAD);
+}
+
+static bool is_store(const struct insn *in)
+{
+    return in->op < ISA_BASE_COUNT &&
+           (isa_table[in->op].cls == ISA_CLASS_STORE || isa_table[in->op].cls == ISA_CLASS_FSTORE);
+}
+
+/* Whether rdx survives the instruction's translation. */
+static bool keeps_rdx(const struct insn *in)
+{
+    if (in->op >= ISA_BASE_COUNT)
+        return false;
+    switch (isa_table[in->op].cls) {
+    case ISA_CLASS_MUL:
+        return in->op == INSN_MUL || in->op == INSN_MULW;
+    case ISA_CLASS_DIV:
+    case ISA_CLASS_AMO:
+    case ISA_CLASS_CBO:
+    case ISA_CLASS_CSR:
+    case ISA_CLASS_SYS:
+        return false;
+    default:
+        return true;
+    }
+}
+
+/* The integer register that the instruction may write; 0: none. */
+static unsigned target(const struct insn *in)
+{
+    if (in->op >= ISA_BASE_COUNT)
+        return 0;
+    switch (isa_table[in->op].cls) {
+    case ISA_CLASS_STORE:
+    case ISA_CLASS_FSTORE:
+    case ISA_CLASS_FLOAD:
+    case ISA_CLASS_BRANCH:
+        return 0;
+    default:
+        return in->rd;
+    }
+}
+
+/* Whether rd becomes *from + *delta. */
+static bool copies(const struct insn *in, unsigned *from, int32_t *delta)
+{
+    *delta = 0;
+    if (in->op == INSN_ADDI) {
+        *from = in->rs1;
+        *delta = in->imm;
+    } else if (in->op == INSN_ADD && (in->rs1 == 0 || in->rs2 == 0)) {
+        *from = in->rs1 | in->rs2;
+    } else {
+        return false;
+    }
+    return *from && in->rd;
+}
+
+static bool has(const struct group *g, unsigned r)
+{
+    return g->regs >> r & 1;
+}
+
+static void add(struct group *g, unsigned r, int32_t delta)
+{
+    g->regs |= 1u << r;
+    g->delta[r] = (int16_t)delta;
+}
+
+/* What is known after the instruction. */
+static void step(struct group *g, const struct insn *in)
+{
+    unsigned from, rd = target(in);
+    int32_t delta;
+
+    if (!keeps_rdx(in)) {
+        g->regs = 0;
+    } else if (copies(in, &from, &delta) && has(g, from)) {
+        delta += g->delta[from];
+        g->regs &= ~(1u << rd);
+        if (delta >= -DELTA_MAX && delta <= DELTA_MAX)
+            add(g, rd, delta);
+    } else {
+        g->regs &= ~(1u << rd);
+    }
+}
+
+void group_update(struct tr *t, const struct insn *in)
+{
+    if (t->group.regs)
+        step(&t->group, in);
+}
+
+/* Registers that hold the value of `base` before instruction t->i. */
+static void find_copies(const struct tr *t, unsigned base, struct group *g)
+{
+    uint32_t written = 1u << 0;
+
+    for (unsigned k = t->i; k > 0 && t->i - k < COPIES_BACK && !(written >> base & 1); k--) {
+        const struct insn *in = &t->seq[k - 1].in;
+        unsigned from, rd = target(in);
+        int32_t delta;
+        if (!t->seq[k - 1].conditional && copies(in, &from, &delta) && from == base && rd != base &&
+            !(written >> rd & 1))
+            add(g, rd, delta);
+        written |= 1u << rd;
+    }
+}
+
+static bool extend(struct span *s, int32_t low, int32_t high)
+{
+    if (s->members) {
+        low = s->low < low ? s->low : low;
+        high = s->high > high ? s->high : high;
+    }
+    if (high - low >= GROUP_SPAN)
+        return false;
+    *s = (struct span){low, high, s->members + 1};
+    return true;
+}
+
+/* The accesses from instruction t->i on that can be members. One check for writing serves all where a store
+ * is sure to follow: a page that may not be written is slow in any case then. */
+static struct span members(const struct tr *t, struct group g, bool *write)
+{
+    struct span all = {0}, loads = {0};
+    bool sure = true;
+
+    for (unsigned k = t->i; k < t->n; k++) {
+        const struct insn *in = &t->seq[k].in;
+        bool load = is_load(in), store = is_store(in);
+        if ((load || store) && has(&g, in->rs1) && (g.host || pinned(t, in->rs1))) {
+            int32_t low = g.delta[in->rs1] + in->imm, high = low + isa_table[in->op].size - 1;
+            *write |= store && sure;
+            if (!extend(&all, low, high) || (load && !extend(&loads, low, high)))
+                break;
+        }
+        sure = sure && !t->seq[k].falls;
+        step(&g, in);
+        if (!g.regs || t->seq[k].conditional)
+            break;
+    }
+    return *write ? all : loads;
+}
+
+bool group_has(const struct tr *t, const struct insn *in, bool write)
+{
+    const struct group *g = &t->group;
+    int32_t low;
+
+    if (!g->regs || !has(g, in->rs1) || (write && !g->write) || (!g->host && !pinned(t, in->rs1)))
+        return false;
+    low = g->delta[in->rs1] + in->imm;
+    return low >= g->checked.low && low + isa_table[in->op].size - 1 <= g->checked.high;
+}
+
+bool group_find(const struct tr *t, const struct insn *in, bool write, struct group *g)
+{
+    bool unused = false;
+
+    if (t->key.single || in->rs1 == 0)
+        return false;
+    *g = (struct group){.host = !pinned(t, in->rs1), .write = write};
+    add(g, in->rs1, 0);
+    find_copies(t, in->rs1, g);
+    g->checked = members(t, *g, &g->write);
+    if (g->checked.members < 2)
+        return false;
+    return !t->group.regs || has(&t->group, in->rs1) || !members(t, t->group, &unused).members;
+}
