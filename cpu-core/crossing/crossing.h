@@ -5,6 +5,7 @@
 
 #include "ipc/channel.h"
 #include "ipc/crossing.h"
+#include "ipc/latency.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -91,7 +92,7 @@ struct link_config {
     struct channel_geometry geometry;
     const uint8_t *blob; /* initial device state */
     uint32_t blob_len;
-    uint64_t latency_ns;                    /* fixed timing */
+    struct latency_model latency;           /* fixed timing; checked by link_create() */
     const struct link_scheduled *scheduled; /* ascending in ns; copied */
     unsigned nscheduled;
 };

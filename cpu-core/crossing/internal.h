@@ -64,7 +64,7 @@ struct link {
     unsigned nqueues;
     uint8_t *blob, *blob_reset;
     uint32_t blob_len, blob_reset_len;
-    uint64_t latency_ns;
+    struct latency_model latency;
     uint64_t features; /* accepted by the driver; the front-end's state */
     struct link_scheduled *scheduled;
     unsigned nscheduled, next_scheduled;

@@ -123,7 +123,7 @@ static int link_init(struct link *l, const struct link_config *cfg, int *out_fd)
 {
     strncpy(l->id, cfg->id, sizeof l->id - 1);
     l->index = cfg->index;
-    l->latency_ns = cfg->latency_ns ? cfg->latency_ns : 1; /* an answer is never due at its own request */
+    l->latency = cfg->latency;
     l->generation = 1;
     l->reset_queue = CHANNEL_MAX_QUEUES;
     l->nqueues = cfg->geometry.nqueues;
@@ -164,7 +164,7 @@ static int link_init(struct link *l, const struct link_config *cfg, int *out_fd)
 int link_create(struct crossings *cs, const struct link_config *cfg, struct link **ret, int *out_fd)
 {
     if (channel_check(&cfg->geometry) < 0 || cfg->blob_len > cfg->geometry.blob_max ||
-        cs->nlinks == MAX_LINKS)
+        latency_check(&cfg->latency) < 0 || cs->nlinks == MAX_LINKS)
         return -EINVAL;
     struct link *l = calloc(1, sizeof *l);
     if (!l)
@@ -312,7 +312,8 @@ void link_submit(struct link *l, unsigned queue, unsigned slot)
     publish(l, queue, &r);
     if (cs->fixed) {
         uint64_t now = vclock_ns(cs->clock, c.icount);
-        s->due = (q->last_due > now ? q->last_due : now) + l->latency_ns;
+        s->due = (q->last_due > now ? q->last_due : now) +
+                 latency_of(&l->latency, s->seq, bytes, s->req_len, s->resp_cap);
         q->last_due = s->due;
         due_arm(cs);
     } else {

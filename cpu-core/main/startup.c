@@ -263,6 +263,26 @@ static int take_schedule(const struct control_message *msg, struct schedule *s, 
     return 0;
 }
 
+static int copy_latency(const Cleave__Describe *d, struct latency_model *model)
+{
+    if (d->n_latency > LATENCY_MAX_RULES)
+        return -EINVAL;
+    *model = (struct latency_model){.seed = d->latency_seed, .nrules = (uint32_t)d->n_latency};
+    for (size_t i = 0; i < d->n_latency; i++) {
+        const Cleave__LatencyRule *from = d->latency[i];
+        struct latency_rule *to = &model->rule[i];
+        if (from->prefix.len > LATENCY_MAX_PREFIX)
+            return -EINVAL;
+        if (from->prefix.len)
+            memcpy(to->prefix, from->prefix.data, from->prefix.len);
+        to->prefix_len = (uint32_t)from->prefix.len;
+        to->base_ns = from->base_ns;
+        to->bandwidth = from->bandwidth;
+        to->jitter_ns = from->jitter_ns;
+    }
+    return 0;
+}
+
 static int attach(int control, const struct control_message *msg, struct machine *m)
 {
     const Cleave__Attach *a = msg->body->attach;
@@ -280,10 +300,11 @@ static int attach(int control, const struct control_message *msg, struct machine
                               .geometry = id->geometry,
                               .blob = d->blob.data,
                               .blob_len = (uint32_t)d->blob.len,
-                              .latency_ns = d->latency_ns,
                               .scheduled = list,
                               .nscheduled = (unsigned)schedule.n};
-    err = link_create(machine_crossings(m), &cfg, &l, &out_fd);
+    err = copy_latency(d, &cfg.latency);
+    if (!err)
+        err = link_create(machine_crossings(m), &cfg, &l, &out_fd);
     if (!err)
         err = plug(m, a, id, l);
     if (!err && d->record_requests)

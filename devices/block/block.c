@@ -27,7 +27,6 @@ enum {
     ZERO_SEGMENTS = 16,
     ZERO_SECTORS = (64 << 20) / SECTOR,
     PHYSICAL_EXP = 3,
-    LATENCY_NS = 100000,
     WORKERS = 4, /* libuv's default */
 };
 
@@ -399,6 +398,15 @@ static int probe_workers(struct device *d)
     return err ? device_error(d, err, "disk '%s': cannot start threads: %s", device_id(d), strerror(err)) : 0;
 }
 
+/* A good solid-state disk. Requests begin with their type, little-endian. */
+static const struct latency_model latency = {
+    .nrules = 4,
+    .rule = {{{VIRTIO_BLK_T_IN}, 4, .base_ns = 80000, .bandwidth = 1 << 30, .jitter_ns = 20000},
+             {{VIRTIO_BLK_T_OUT}, 4, .base_ns = 40000, .bandwidth = 512 << 20, .jitter_ns = 10000},
+             {{VIRTIO_BLK_T_FLUSH}, 4, .base_ns = 400000, .jitter_ns = 100000},
+             {.base_ns = 50000}},
+};
+
 static void describe(const struct block *b, struct device_description *desc)
 {
     struct virtio_blk_config config = {
@@ -434,7 +442,7 @@ static void describe(const struct block *b, struct device_description *desc)
                      .response_bytes = MAX_DATA + 4096},
     };
     desc->closed = true;
-    desc->latency_ns = LATENCY_NS;
+    desc->latency = latency;
 }
 
 static int configure(struct device *d, struct device_description *desc)

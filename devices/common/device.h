@@ -5,6 +5,7 @@
 
 #include "ipc/channel.h"
 #include "ipc/control.h"
+#include "ipc/latency.h"
 #include "ipc/schedule.h"
 
 #include <stdbool.h>
@@ -61,7 +62,9 @@ struct device_description {
     bool closed;
     bool record_requests; /* a recording keeps the bytes of requests, not only their digest */
     const char *backend;
-    uint64_t latency_ns;
+    /* Fixed timing; the kind's defaults, which the options `latency`, `bandwidth` and `jitter` replace in
+     * every rule. The runtime sets the seed. */
+    struct latency_model latency;
 };
 
 struct device_ops {

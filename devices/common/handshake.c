@@ -37,6 +37,40 @@ static int expect(struct device *d, Cleave__Control__BodyCase want, struct contr
     return stop ? -ECANCELED : device_error(d, EPROTO, "control message out of order");
 }
 
+static int number_option(const struct device *d, const char *key, bool *given, uint64_t *value)
+{
+    const char *text = device_option(d, key);
+    char *end;
+    *given = text != NULL;
+    if (!text)
+        return 0;
+    errno = 0;
+    *value = strtoull(text, &end, 10);
+    return errno || *end || text[0] < '0' || text[0] > '9' ? -EINVAL : 0;
+}
+
+/* The options that replace the kind's own latencies. */
+static int set_latency(struct device *d)
+{
+    struct latency_model *m = &d->description.latency;
+    bool base = false, bandwidth = false, jitter = false;
+    uint64_t base_ns = 0, bytes = 0, jitter_ns = 0;
+    int err = number_option(d, "latency", &base, &base_ns);
+    if (!err)
+        err = number_option(d, "bandwidth", &bandwidth, &bytes);
+    if (!err)
+        err = number_option(d, "jitter", &jitter, &jitter_ns);
+    for (uint32_t i = 0; i < m->nrules && !err; i++) {
+        m->rule[i].base_ns = base ? base_ns : m->rule[i].base_ns;
+        m->rule[i].bandwidth = bandwidth ? bytes : m->rule[i].bandwidth;
+        m->rule[i].jitter_ns = jitter ? jitter_ns : m->rule[i].jitter_ns;
+    }
+    m->seed = device_seed(d);
+    if (!err)
+        err = latency_check(m);
+    return err ? device_error(d, EINVAL, "%s: latency, bandwidth or jitter out of range", device_id(d)) : 0;
+}
+
 static int configure(struct device *d)
 {
     int err = expect(d, CLEAVE__CONTROL__BODY_CONFIGURE, &d->configure);
@@ -59,7 +93,7 @@ static int configure(struct device *d)
     }
     if (channel_check(&d->description.geometry) < 0)
         return device_error(d, EINVAL, "%s: channel geometry out of range", c->id);
-    return 0;
+    return set_latency(d);
 }
 
 /* Everything that a Describe message points to. */
@@ -67,6 +101,7 @@ struct describe_space {
     Cleave__Describe message;
     Cleave__Queue queue[CHANNEL_MAX_QUEUES], *queues[CHANNEL_MAX_QUEUES];
     Cleave__ConfigRow row[48], *rows[48];
+    Cleave__LatencyRule rule[LATENCY_MAX_RULES], *rules[LATENCY_MAX_RULES];
 };
 
 static void describe_queues(struct describe_space *s, const struct channel_geometry *g)
@@ -101,6 +136,22 @@ static void describe_rows(struct describe_space *s, const struct device_descript
     s->message.selector_size_at = desc->selector_size_at;
 }
 
+static void describe_latency(struct describe_space *s, const struct latency_model *model)
+{
+    for (uint32_t i = 0; i < model->nrules; i++) {
+        const struct latency_rule *r = &model->rule[i];
+        cleave__latency_rule__init(&s->rule[i]);
+        s->rule[i].prefix = (ProtobufCBinaryData){r->prefix_len, (uint8_t *)r->prefix};
+        s->rule[i].base_ns = r->base_ns;
+        s->rule[i].bandwidth = r->bandwidth;
+        s->rule[i].jitter_ns = r->jitter_ns;
+        s->rules[i] = &s->rule[i];
+    }
+    s->message.n_latency = model->nrules;
+    s->message.latency = s->rules;
+    s->message.latency_seed = model->seed;
+}
+
 static void describe_device(struct describe_space *s, const struct device_description *desc)
 {
     Cleave__Describe *m = &s->message;
@@ -111,7 +162,6 @@ static void describe_device(struct describe_space *s, const struct device_descri
     m->closed = desc->closed;
     m->record_requests = desc->record_requests;
     m->backend = (char *)(desc->backend ? desc->backend : "");
-    m->latency_ns = desc->latency_ns;
     m->inbound_merge = desc->inbound_merge;
     m->merge_feature = desc->merge_feature;
     m->merge_count_at = desc->merge_count_at;
@@ -126,6 +176,7 @@ static int send_describe(struct device *d)
     describe_device(&s, desc);
     describe_queues(&s, &desc->geometry);
     describe_rows(&s, desc);
+    describe_latency(&s, &desc->latency);
     int schedule = desc->nschedule ? schedule_create(desc->schedule, desc->nschedule) : -1;
     if (desc->nschedule && schedule < 0)
         return device_error(d, -schedule, "%s: schedule: %s", device_id(d), strerror(-schedule));

@@ -22,7 +22,6 @@ enum {
     STATUS_SLOTS = 64,
     STATUS_REQUEST = 64,
     PENDING_MAX = 65536, /* events of commands that the guest has not taken */
-    LATENCY_NS = 10000,
     BUS_VIRTUAL_ID = 6,
 };
 
@@ -217,7 +216,7 @@ static void describe(struct input *in, struct device_description *desc)
                                   }};
     desc->closed = in->schedule;
     desc->backend = in->schedule ? "script" : "commands";
-    desc->latency_ns = LATENCY_NS;
+    desc->latency = (struct latency_model){.nrules = 1, .rule[0] = {.base_ns = 10000}};
 }
 
 static int read_script(struct input *in, struct device_description *desc)

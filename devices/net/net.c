@@ -20,7 +20,6 @@ enum {
     CONTROL_SLOTS = 16,
     CONTROL_REQUEST = 8192,
     CONTROL_RESPONSE = 64,
-    LATENCY_NS = 50000,
 };
 
 #define FEATURE(bit) (1ull << (bit))
@@ -283,7 +282,8 @@ static void describe(struct net *n, struct device_description *desc)
     desc->blob_len = filter_encode(&n->filter, desc->blob);
     desc->closed = n->backend->closed;
     desc->backend = n->backend->name;
-    desc->latency_ns = LATENCY_NS;
+    desc->latency = (struct latency_model){
+        .nrules = 1, .rule[0] = {.base_ns = 10000, .bandwidth = 125000000, .jitter_ns = 2000}};
 }
 
 static int net_configure(struct device *d, struct device_description *desc)

@@ -8,7 +8,6 @@ enum {
     VIRTIO_ID_RNG = 4,
     SLOTS = 64,
     MAX_BYTES = 1 << 20,
-    LATENCY_NS = 10000,
 };
 
 struct rng {
@@ -35,7 +34,8 @@ static int configure(struct device *d, struct device_description *desc)
     };
     desc->closed = true;
     desc->backend = "chacha20";
-    desc->latency_ns = LATENCY_NS;
+    desc->latency = (struct latency_model){
+        .nrules = 1, .rule[0] = {.base_ns = 10000, .bandwidth = 16 << 20, .jitter_ns = 1000}};
     return 0;
 }
 

@@ -22,7 +22,6 @@ enum {
     CONSOLE_BYTES = 256 << 10,
     ATTACHED_SIZE = 64 << 10, /* bytes kept for an attached terminal that does not read */
     DRAIN_MS = 1000,          /* at a clean stop */
-    LATENCY_NS = 20000,
 };
 
 struct serial {
@@ -255,7 +254,7 @@ static void describe(struct serial *s, bool console, struct device_description *
     desc->closed = s->backend->closed || device_option(s->device, "noinput");
     desc->record_requests = true;
     desc->backend = s->backend->name;
-    desc->latency_ns = LATENCY_NS;
+    desc->latency = (struct latency_model){.nrules = 1, .rule[0] = {.base_ns = 20000}};
 }
 
 static int port_configure(struct device *d, struct device_description *desc)

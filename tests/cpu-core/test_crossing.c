@@ -121,11 +121,11 @@ static void connect_device(struct rig *r, bool reissue)
     close(in);
 }
 
-static struct rig *start(bool fixed)
+static struct rig *start_with(bool fixed, const struct latency_model *latency)
 {
     struct rig *r = calloc(1, sizeof *r);
     struct crossings_host host = {position, wait_for_device, fault, settle, attention, r};
-    struct link_config cfg = {.id = "test", .geometry = geometry, .latency_ns = 1000};
+    struct link_config cfg = {.id = "test", .geometry = geometry, .latency = *latency};
     r->room = true;
     r->device_bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     r->vcpu_bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -135,6 +135,11 @@ static struct rig *start(bool fixed)
     link_bind(r->link, &sink, r);
     connect_device(r, false);
     return r;
+}
+
+static struct rig *start(bool fixed)
+{
+    return start_with(fixed, &(struct latency_model){.nrules = 1, .rule = {{.base_ns = 1000}}});
 }
 
 static void stop(struct rig *r)
@@ -274,6 +279,24 @@ static void test_fixed(void **state)
                      2100); /* after the previous one's, not its own submission */
     advance(r, 2100);
     assert_string_equal(r->seen, "0-1-");
+    stop(r);
+}
+
+static void test_fixed_uses_the_model(void **state)
+{
+    const struct latency_model latency = {
+        .seed = 3,
+        .nrules = 2,
+        .rule = {{{'a'}, 1, .base_ns = 10, .bandwidth = 1000000000}, {.base_ns = 500}}};
+    struct rig *r = start_with(true, &latency);
+    r->icount = 100;
+    submit(r, 'a'); /* 1 byte and room for DATA more, 1 ns each */
+    assert_int_equal(vclock_next_step(&r->clock), 100 + 10 + 1 + DATA);
+    answer(r, 0, "", 0);
+    advance(r, 111 + DATA);
+    assert_string_equal(r->seen, "0-");
+    submit(r, 'b');
+    assert_int_equal(vclock_next_step(&r->clock), 111 + DATA + 500);
     stop(r);
 }
 
@@ -419,6 +442,7 @@ int main(void)
         cmocka_unit_test(test_reset),
         cmocka_unit_test(test_reset_waits_for_older_orphans),
         cmocka_unit_test(test_fixed),
+        cmocka_unit_test(test_fixed_uses_the_model),
         cmocka_unit_test(test_fixed_waits_for_a_late_device),
         cmocka_unit_test(test_fixed_events_follow_their_cause),
         cmocka_unit_test(test_events_wait_for_room),

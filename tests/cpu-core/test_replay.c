@@ -192,7 +192,8 @@ static struct rig *create(bool fixed, struct feed *feed)
 {
     struct rig *r = calloc(1, sizeof *r);
     struct crossings_host host = {position, wait_for_device, fault, settle, attention, r};
-    struct link_config cfg = {.id = "test", .geometry = geometry, .latency_ns = 100};
+    struct link_config cfg = {
+        .id = "test", .geometry = geometry, .latency = {.nrules = 1, .rule = {{.base_ns = 100}}}};
     struct replay_hooks hooks = {.output = output, .arg = r, .mirror = mirrored};
     int out_fd;
     r->room = true;

@@ -137,6 +137,49 @@ static void test_describes_itself(void **state)
     close(image);
 }
 
+static void check_latency(struct harness *h, size_t n, uint64_t base, uint64_t bandwidth, uint64_t jitter)
+{
+    const Cleave__Describe *d = h->describe.body->describe;
+    assert_int_equal(d->n_latency, n);
+    for (size_t i = 0; i < n; i++) {
+        assert_int_equal(d->latency[i]->base_ns, base);
+        assert_int_equal(d->latency[i]->bandwidth, bandwidth);
+        assert_int_equal(d->latency[i]->jitter_ns, jitter);
+    }
+}
+
+static void test_latency(void **state)
+{
+    struct harness h;
+    int image = make_file(DISK, false);
+    struct harness_config c = config(image);
+    unsigned n = 0;
+    while (c.options[n].key)
+        n++;
+    assert_true(harness_start(&h, &c));
+    const Cleave__Describe *d = h.describe.body->describe;
+    size_t rules = d->n_latency;
+    uint64_t seed = d->latency_seed;
+    assert_int_equal(rules, 4);
+    assert_memory_equal(d->latency[1]->prefix.data, "\1\0\0\0", 4);
+    assert_int_equal(d->latency[1]->base_ns, 40000);
+    harness_stop(&h);
+
+    c.options[n] = (struct harness_option){"latency", "5"};
+    c.options[n + 1] = (struct harness_option){"bandwidth", "4096"};
+    c.options[n + 2] = (struct harness_option){"jitter", "0"};
+    c.index++;
+    assert_true(harness_start(&h, &c));
+    check_latency(&h, rules, 5, 4096, 0);
+    assert_true(h.describe.body->describe->latency_seed != seed);
+    harness_stop(&h);
+
+    c.options[n].value = "60000000001";
+    assert_false(harness_start(&h, &c));
+    assert_non_null(strstr(h.failure, "latency"));
+    close(image);
+}
+
 static void read_write(struct harness *h)
 {
     check_version(h, 0, 100, 0);
@@ -594,6 +637,7 @@ int main(int argc, char **argv)
     executable = argc > 1 ? argv[1] : "./cleave-block";
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_describes_itself),
+        cmocka_unit_test(test_latency),
         cmocka_unit_test(test_raw),
         cmocka_unit_test(test_overlay),
         cmocka_unit_test(test_readonly),

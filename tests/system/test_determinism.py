@@ -61,6 +61,22 @@ def hashes(*arguments):
         return [(r.get('icount'), r['hash']) for r in m.results() if 'hash' in r]
 
 
+def latencies(stop='3000000000'):
+    """Answers come when the disk's latency model and the seed say: values given in place of its own change the run, and repeat."""
+    g = machine.guest()
+    words = machine.demo('--clock', 'virtual', '--json', '--serial', 'null', '--hash-every', '250000000', '--stop-at', stop, root=False)
+
+    def run(keys, seed='1'):
+        with machine.Machine(*words, '--disk', f'{g / "root.img"},overlay,id=vda{keys}', '--seed', seed) as m:
+            m.wait(600)
+            return [(r.get('icount'), r['hash']) for r in m.results() if 'hash' in r]
+    own, slow = run(''), run(',latency=2ms,bandwidth=20M,jitter=1ms')
+    machine.check(len(own) >= 10, f'{len(own)} hashes')
+    machine.check(own != slow, 'the latencies of the disk change nothing')
+    equal(slow, run(',latency=2ms,bandwidth=20M,jitter=1ms'), ('first', 'second'))
+    machine.check(slow != run(',latency=2ms,bandwidth=20M'), 'the jitter changes nothing')
+
+
 def equal(expected, found, names):
     for a, b in zip(expected, found):
         machine.check(a == b, f'{names[0]} {a}, {names[1]} {b}')
@@ -137,4 +153,4 @@ def search(memory, pid, start, end, needle):
     return False
 
 
-machine.main({'repeat': repeat, 'cache': cache, 'engines': engines, 'isolation': isolation})
+machine.main({'repeat': repeat, 'latencies': latencies, 'cache': cache, 'engines': engines, 'isolation': isolation})

@@ -157,6 +157,9 @@ static int take_disk(struct config_disk *d, const char *text, struct failure *f)
         {"serial", &d->serial, NULL},
         {"ro", NULL, &d->ro},
         {"overlay", &d->overlay_path, &d->overlay},
+        {"latency", &d->pace.latency, NULL},
+        {"bandwidth", &d->pace.bandwidth, NULL},
+        {"jitter", &d->pace.jitter, NULL},
         {0},
     };
     for (unsigned i = 0; i < s.n && !err; i++)
@@ -187,10 +190,17 @@ static int take_net(struct config_net *n, const char *text, struct failure *f)
     if (err)
         return spec_failed("--net", text, err, f);
     const struct field table[] = {
-        {"backend", &n->backend, NULL}, {"id", &n->id, NULL},
-        {"mac", &n->mac, NULL},         {"path", &n->path, NULL},
-        {"listen", NULL, &n->listen},   {"ifname", &n->ifname, NULL},
-        {"pcap", &n->pcap, NULL},       {0},
+        {"backend", &n->backend, NULL},
+        {"id", &n->id, NULL},
+        {"mac", &n->mac, NULL},
+        {"path", &n->path, NULL},
+        {"listen", NULL, &n->listen},
+        {"ifname", &n->ifname, NULL},
+        {"pcap", &n->pcap, NULL},
+        {"latency", &n->pace.latency, NULL},
+        {"bandwidth", &n->pace.bandwidth, NULL},
+        {"jitter", &n->pace.jitter, NULL},
+        {0},
     };
     for (unsigned i = 0; i < s.n && !err; i++) {
         if (strcmp(s.field[i].key, "hostfwd") == 0)
@@ -218,7 +228,11 @@ static int take_serial(struct config_serial *p, const char *text, struct failure
     int err = spec_parse(text, "backend", &s);
     if (err)
         return spec_failed("--serial", text, err, f);
-    const struct field table[] = {{"backend", &p->backend, NULL}, {"id", &p->id, NULL}, {0}};
+    const struct field table[] = {
+        {"backend", &p->backend, NULL},      {"id", &p->id, NULL},
+        {"latency", &p->pace.latency, NULL}, {"bandwidth", &p->pace.bandwidth, NULL},
+        {"jitter", &p->pace.jitter, NULL},   {0},
+    };
     for (unsigned i = 0; i < s.n && !err; i++)
         err = take_field("--serial", table, s.field[i].key, s.field[i].value, f);
     spec_release(&s);
@@ -239,12 +253,20 @@ static int take_input(struct config_input *p, const char *text, struct failure *
     return err;
 }
 
+static void free_pace(struct config_pace *p)
+{
+    free(p->latency);
+    free(p->bandwidth);
+    free(p->jitter);
+}
+
 static void free_disk(struct config_disk *d)
 {
     free(d->path);
     free(d->id);
     free(d->serial);
     free(d->overlay_path);
+    free_pace(&d->pace);
 }
 
 static void free_net(struct config_net *n)
@@ -258,6 +280,7 @@ static void free_net(struct config_net *n)
     free(n->path);
     free(n->ifname);
     free(n->pcap);
+    free_pace(&n->pace);
 }
 
 static void free_serial(struct config_serial *s)
@@ -265,6 +288,7 @@ static void free_serial(struct config_serial *s)
     free(s->backend);
     free(s->path);
     free(s->id);
+    free_pace(&s->pace);
 }
 
 static void free_input(struct config_input *i)

@@ -19,11 +19,16 @@ struct invocation;
 #define CONFIG_ID_MAX      32
 
 /* Strings belong to the configuration; NULL when not given. */
+struct config_pace { /* of answers in fixed timing, in place of the device kind's own */
+    char *latency, *bandwidth, *jitter;
+};
+
 struct config_disk {
     char *path, *id, *serial;
     bool ro;
     bool overlay;       /* writes go to an overlay … */
     char *overlay_path; /* … in this file, or a temporary one */
+    struct config_pace pace;
 };
 
 struct config_net {
@@ -35,11 +40,13 @@ struct config_net {
     bool listen;
     char *ifname; /* tap */
     char *pcap;
+    struct config_pace pace;
 };
 
 struct config_serial {
     char *backend; /* stdio, pty, unix, file, null */
     char *path, *id;
+    struct config_pace pace;
 };
 
 struct config_input {

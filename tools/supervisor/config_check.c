@@ -1,6 +1,7 @@
 /* Defaults and checks of a merged configuration: limits, ids, keys that exclude or need each other. Opens
  * nothing. */
 #include "cpu-core/jit/jit.h"
+#include "ipc/latency.h"
 #include "tools/supervisor/config.h"
 #include "tools/supervisor/host.h"
 #include "tools/supervisor/record_files.h"
@@ -164,6 +165,16 @@ static int check_seed(struct config *c, struct failure *f)
     return 0;
 }
 
+static int replace_number(char **text, uint64_t value)
+{
+    char *number;
+    if (asprintf(&number, "%llu", (unsigned long long)value) < 0)
+        return -ENOMEM;
+    free(*text);
+    *text = number;
+    return 0;
+}
+
 /* SplitMix64 of seed and a salt: what derives from the seed differs per device. */
 static uint64_t derive(uint64_t seed, uint64_t salt)
 {
@@ -171,6 +182,31 @@ static uint64_t derive(uint64_t seed, uint64_t salt)
     z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
     z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
     return z ^ (z >> 31);
+}
+
+/* The texts become plain numbers of ns and bytes, as the device process takes them. */
+static int complete_pace(const struct config *c, const char *kind, const char *id, struct config_pace *p,
+                         struct failure *f)
+{
+    uint64_t value;
+    if (!p->latency && !p->bandwidth && !p->jitter)
+        return 0;
+    if (strcmp(c->timing, "fixed") != 0)
+        return bad(f, "%s '%s': latency, bandwidth and jitter need fixed timing", kind, id);
+    char **times[] = {&p->latency, &p->jitter};
+    for (unsigned i = 0; i < 2; i++) {
+        if (*times[i] && (spec_time(*times[i], &value) < 0 || value > LATENCY_MAX_NS))
+            return bad(f, "%s '%s': %s: '%s' is not a time such as 100us, at most 60s", kind, id,
+                       i ? "jitter" : "latency", *times[i]);
+        if (*times[i] && replace_number(times[i], value) < 0)
+            return no_memory(f);
+    }
+    if (!p->bandwidth)
+        return 0;
+    if (spec_size(p->bandwidth, &value) < 0 || (value && value < LATENCY_MIN_BANDWIDTH))
+        return bad(f, "%s '%s': bandwidth: '%s' is not a number of bytes a second such as 200M, at least 1K",
+                   kind, id, p->bandwidth);
+    return replace_number(&p->bandwidth, value) < 0 ? no_memory(f) : 0;
 }
 
 static int complete_disk(struct config *c, unsigned i, struct failure *f)
@@ -182,6 +218,8 @@ static int complete_disk(struct config *c, unsigned i, struct failure *f)
     if (d->ro && d->overlay)
         return bad(f, "disk '%s': 'ro' and 'overlay' exclude each other", d->id);
     err = set_default(&d->serial, f, "cleave%012llx", (unsigned long long)(derive(c->seed, i) >> 16));
+    if (!err)
+        err = complete_pace(c, "disk", d->id, &d->pace, f);
     if (!err && strlen(d->serial) > 20)
         err = bad(f, "disk '%s': serial: '%s' is longer than 20 bytes", d->id, d->serial);
     return err;
@@ -219,6 +257,8 @@ static int complete_net(struct config *c, unsigned i, struct failure *f)
         err = one_of("net", n->backend, backends, f);
     if (!err)
         err = check_net_keys(n, f);
+    if (!err)
+        err = complete_pace(c, "net", n->id, &n->pace, f);
     if (err)
         return err;
     uint64_t r = derive(c->seed, 0x100 + i);
@@ -240,6 +280,8 @@ static int complete_serial(struct config *c, unsigned i, struct failure *f)
     int err = set_default(&s->id, f, "serial%u", i);
     if (!err)
         err = one_of("serial", s->backend, backends, f);
+    if (!err)
+        err = complete_pace(c, "serial", s->id, &s->pace, f);
     if (err)
         return err;
     bool needs = strcmp(s->backend, "unix") == 0 || strcmp(s->backend, "file") == 0;

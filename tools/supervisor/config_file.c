@@ -53,6 +53,9 @@ static const cyaml_schema_field_t disk_fields[] = {
     CYAML_FIELD_STRING_PTR("serial", OPTIONAL_PTR, struct config_disk, serial, 0, 4096),
     CYAML_FIELD_ENUM("ro", OPTIONAL_WORD, struct config_disk, ro, booleans, NBOOLEANS),
     CYAML_FIELD_STRING_PTR("overlay", OPTIONAL_PTR, struct config_disk, overlay_path, 1, 4096),
+    CYAML_FIELD_STRING_PTR("latency", OPTIONAL_PTR, struct config_disk, pace.latency, 1, 64),
+    CYAML_FIELD_STRING_PTR("bandwidth", OPTIONAL_PTR, struct config_disk, pace.bandwidth, 1, 64),
+    CYAML_FIELD_STRING_PTR("jitter", OPTIONAL_PTR, struct config_disk, pace.jitter, 1, 64),
     CYAML_FIELD_END,
 };
 static const cyaml_schema_value_t disk_value = {
@@ -68,6 +71,9 @@ static const cyaml_schema_field_t net_fields[] = {
     CYAML_FIELD_ENUM("listen", OPTIONAL_WORD, struct config_net, listen, booleans, NBOOLEANS),
     CYAML_FIELD_STRING_PTR("ifname", OPTIONAL_PTR, struct config_net, ifname, 1, 4096),
     CYAML_FIELD_STRING_PTR("pcap", OPTIONAL_PTR, struct config_net, pcap, 1, 4096),
+    CYAML_FIELD_STRING_PTR("latency", OPTIONAL_PTR, struct config_net, pace.latency, 1, 64),
+    CYAML_FIELD_STRING_PTR("bandwidth", OPTIONAL_PTR, struct config_net, pace.bandwidth, 1, 64),
+    CYAML_FIELD_STRING_PTR("jitter", OPTIONAL_PTR, struct config_net, pace.jitter, 1, 64),
     CYAML_FIELD_END,
 };
 static const cyaml_schema_value_t net_value = {
@@ -77,6 +83,9 @@ static const cyaml_schema_field_t serial_fields[] = {
     CYAML_FIELD_STRING_PTR("backend", CYAML_FLAG_POINTER, struct config_serial, backend, 1, 4096),
     CYAML_FIELD_STRING_PTR("path", OPTIONAL_PTR, struct config_serial, path, 1, 4096),
     CYAML_FIELD_STRING_PTR("id", OPTIONAL_PTR, struct config_serial, id, 0, 4096),
+    CYAML_FIELD_STRING_PTR("latency", OPTIONAL_PTR, struct config_serial, pace.latency, 1, 64),
+    CYAML_FIELD_STRING_PTR("bandwidth", OPTIONAL_PTR, struct config_serial, pace.bandwidth, 1, 64),
+    CYAML_FIELD_STRING_PTR("jitter", OPTIONAL_PTR, struct config_serial, pace.jitter, 1, 64),
     CYAML_FIELD_END,
 };
 static const cyaml_schema_value_t serial_value = {

@@ -85,6 +85,16 @@ static int listen_unix(struct plan_device *d, const char *what, const char *path
     return 0;
 }
 
+static int pace(struct plan_device *d, const struct config_pace *p, struct failure *f)
+{
+    int err = p->latency ? option(d, f, "latency", p->latency) : 0;
+    if (!err && p->bandwidth)
+        err = option(d, f, "bandwidth", p->bandwidth);
+    if (!err && p->jitter)
+        err = option(d, f, "jitter", p->jitter);
+    return err;
+}
+
 static int plan_disk(struct plan_device *d, const struct config_disk *c, struct failure *f)
 {
     d->kind = "block";
@@ -99,7 +109,7 @@ static int plan_disk(struct plan_device *d, const struct config_disk *c, struct 
         err = option(d, f, "serial", c->serial);
     if (!err && c->ro)
         err = option(d, f, "readonly", "1");
-    return err;
+    return err ? err : pace(d, &c->pace, f);
 }
 
 static int open_tap(struct plan_device *d, const char *ifname, struct failure *f)
@@ -144,7 +154,7 @@ static int plan_net(struct plan_device *d, const struct config_net *c, struct fa
         if (!err)
             descriptor(d, "pcap", pcap);
     }
-    return err;
+    return err ? err : pace(d, &c->pace, f);
 }
 
 static int open_pty(struct plan_device *d, struct failure *f)
@@ -198,7 +208,7 @@ static int plan_serial(struct plan_device *d, const struct config_serial *c, boo
         if (!err)
             descriptor(d, "file", file);
     }
-    return err;
+    return err ? err : pace(d, &c->pace, f);
 }
 
 static int plan_input(struct plan_device *d, const struct config_input *c, struct failure *f)

@@ -17,6 +17,13 @@ static void put(json_t *o, const char *key, const char *value)
         json_object_set_new(o, key, json_string(value));
 }
 
+static void put_pace(json_t *o, const struct config_pace *p)
+{
+    put(o, "latency", p->latency);
+    put(o, "bandwidth", p->bandwidth);
+    put(o, "jitter", p->jitter);
+}
+
 static json_t *disks(const struct config *c)
 {
     json_t *list = json_array();
@@ -27,6 +34,7 @@ static json_t *disks(const struct config *c)
         put(o, "serial", c->disks[i].serial);
         json_object_set_new(o, "ro", json_boolean(c->disks[i].ro));
         json_object_set_new(o, "overlay", json_boolean(c->disks[i].overlay));
+        put_pace(o, &c->disks[i].pace);
         json_array_append_new(list, o);
     }
     return list;
@@ -41,6 +49,7 @@ static json_t *nets(const struct config *c)
         put(o, "id", n->id);
         put(o, "backend", n->backend);
         put(o, "mac", n->mac);
+        put_pace(o, &n->pace);
         for (unsigned k = 0; k < n->nhostfwd; k++)
             json_array_append_new(forwards, json_string(n->hostfwd[k]));
         json_object_set_new(o, "hostfwd", forwards);
@@ -52,9 +61,11 @@ static json_t *nets(const struct config *c)
 static json_t *serials(const struct config *c)
 {
     json_t *list = json_array();
-    for (unsigned i = 0; i < c->nserials; i++)
-        json_array_append_new(
-            list, json_pack("{s:s, s:s}", "id", c->serials[i].id, "backend", c->serials[i].backend));
+    for (unsigned i = 0; i < c->nserials; i++) {
+        json_t *o = json_pack("{s:s, s:s}", "id", c->serials[i].id, "backend", c->serials[i].backend);
+        put_pace(o, &c->serials[i].pace);
+        json_array_append_new(list, o);
+    }
     return list;
 }
 
@@ -97,6 +108,7 @@ struct space {
     Cleave__LogDevice *device, **devices;
     Cleave__LogQueue *queue, **queues;
     Cleave__LogConfigRow *row, **rows;
+    Cleave__LogLatencyRule *rule, **rules;
 };
 
 static void describe_files(struct space *s, const struct record *r)
@@ -122,7 +134,7 @@ static void describe_files(struct space *s, const struct record *r)
 }
 
 static void describe_device(struct space *s, const struct device *d, Cleave__LogDevice *to, size_t *queue,
-                            size_t *row)
+                            size_t *row, size_t *rule)
 {
     const Cleave__Describe *from = d->describe.body->describe;
     to->id = (char *)d->plan->id;
@@ -139,7 +151,9 @@ static void describe_device(struct space *s, const struct device *d, Cleave__Log
     to->blob = from->blob;
     to->closed = from->closed;
     to->backend = from->backend;
-    to->latency_ns = from->latency_ns;
+    to->latency_seed = from->latency_seed;
+    to->latency = s->rules + *rule;
+    to->n_latency = from->n_latency;
     to->inbound_merge = from->inbound_merge;
     to->merge_feature = from->merge_feature;
     to->merge_count_at = from->merge_count_at;
@@ -162,16 +176,25 @@ static void describe_device(struct space *s, const struct device *d, Cleave__Log
         l->selector = from->rows[i]->selector;
         l->data = from->rows[i]->data;
     }
+    for (size_t i = 0; i < from->n_latency; i++, (*rule)++) {
+        Cleave__LogLatencyRule *l = s->rules[*rule] = &s->rule[*rule];
+        cleave__log_latency_rule__init(l);
+        l->prefix = from->latency[i]->prefix;
+        l->base_ns = from->latency[i]->base_ns;
+        l->bandwidth = from->latency[i]->bandwidth;
+        l->jitter_ns = from->latency[i]->jitter_ns;
+    }
     to->n_queues = from->n_queues;
     to->n_rows = from->n_rows;
 }
 
 static int describe_devices(struct space *s, const struct machine *m)
 {
-    size_t queues = 0, rows = 0;
+    size_t queues = 0, rows = 0, rules = 0;
     for (unsigned i = 0; i < m->plan.n; i++) {
         queues += m->devices[i].describe.body->describe->n_queues;
         rows += m->devices[i].describe.body->describe->n_rows;
+        rules += m->devices[i].describe.body->describe->n_latency;
     }
     s->device = calloc(m->plan.n + 1, sizeof(*s->device));
     s->devices = calloc(m->plan.n + 1, sizeof(*s->devices));
@@ -179,13 +202,15 @@ static int describe_devices(struct space *s, const struct machine *m)
     s->queues = calloc(queues + 1, sizeof(*s->queues));
     s->row = calloc(rows + 1, sizeof(*s->row));
     s->rows = calloc(rows + 1, sizeof(*s->rows));
-    if (!s->device || !s->devices || !s->queue || !s->queues || !s->row || !s->rows)
+    s->rule = calloc(rules + 1, sizeof(*s->rule));
+    s->rules = calloc(rules + 1, sizeof(*s->rules));
+    if (!s->device || !s->devices || !s->queue || !s->queues || !s->row || !s->rows || !s->rule || !s->rules)
         return -ENOMEM;
-    queues = rows = 0;
+    queues = rows = rules = 0;
     for (unsigned i = 0; i < m->plan.n; i++) {
         s->devices[i] = &s->device[i];
         cleave__log_device__init(s->devices[i]);
-        describe_device(s, &m->devices[i], s->devices[i], &queues, &rows);
+        describe_device(s, &m->devices[i], s->devices[i], &queues, &rows, &rules);
     }
     s->header.n_devices = m->plan.n;
     s->header.devices = s->devices;
@@ -239,6 +264,8 @@ int record_header(const struct machine *m)
         free(s->queues);
         free(s->row);
         free(s->rows);
+        free(s->rule);
+        free(s->rules);
     }
     free(s);
     return fd;

@@ -193,14 +193,16 @@ int replay_send_machine(const struct replay_plan *p, int control, int feed)
 struct lists {
     Cleave__ConfigRow *rows, **row;
     Cleave__Queue *queues, **queue;
+    Cleave__LatencyRule *rules, **rule;
 };
 
 static int make_lists(struct lists *l, const Cleave__LogDevice *d)
 {
     *l =
-        (struct lists){calloc(d->n_rows + 1, sizeof *l->rows), calloc(d->n_rows + 1, sizeof *l->row),
-                       calloc(d->n_queues + 1, sizeof *l->queues), calloc(d->n_queues + 1, sizeof *l->queue)};
-    if (!l->rows || !l->row || !l->queues || !l->queue)
+        (struct lists){calloc(d->n_rows + 1, sizeof *l->rows),     calloc(d->n_rows + 1, sizeof *l->row),
+                       calloc(d->n_queues + 1, sizeof *l->queues), calloc(d->n_queues + 1, sizeof *l->queue),
+                       calloc(d->n_latency + 1, sizeof *l->rules), calloc(d->n_latency + 1, sizeof *l->rule)};
+    if (!l->rows || !l->row || !l->queues || !l->queue || !l->rules || !l->rule)
         return -ENOMEM;
     for (size_t i = 0; i < d->n_rows; i++) {
         cleave__config_row__init(l->row[i] = &l->rows[i]);
@@ -217,6 +219,14 @@ static int make_lists(struct lists *l, const Cleave__LogDevice *d)
         l->queues[i].request_bytes = q->request_bytes;
         l->queues[i].response_bytes = q->response_bytes;
     }
+    for (size_t i = 0; i < d->n_latency; i++) {
+        const Cleave__LogLatencyRule *r = d->latency[i];
+        cleave__latency_rule__init(l->rule[i] = &l->rules[i]);
+        l->rules[i].prefix = r->prefix;
+        l->rules[i].base_ns = r->base_ns;
+        l->rules[i].bandwidth = r->bandwidth;
+        l->rules[i].jitter_ns = r->jitter_ns;
+    }
     return 0;
 }
 
@@ -226,6 +236,8 @@ static void free_lists(struct lists *l)
     free(l->row);
     free(l->queues);
     free(l->queue);
+    free(l->rules);
+    free(l->rule);
 }
 
 static int send_attach(const Cleave__LogDevice *d, const struct lists *l, int control)
@@ -245,7 +257,9 @@ static int send_attach(const Cleave__LogDevice *d, const struct lists *l, int co
     describe.blob = d->blob;
     describe.closed = d->closed;
     describe.backend = d->backend;
-    describe.latency_ns = d->latency_ns;
+    describe.latency = l->rule;
+    describe.n_latency = d->n_latency;
+    describe.latency_seed = d->latency_seed;
     describe.inbound_merge = d->inbound_merge;
     describe.merge_feature = d->merge_feature;
     describe.merge_count_at = d->merge_count_at;

@@ -112,6 +112,26 @@ int spec_size(const char *text, uint64_t *bytes)
     return 0;
 }
 
+int spec_time(const char *text, uint64_t *ns)
+{
+    static const struct {
+        const char *unit;
+        uint64_t ns;
+    } units[] = {{"", 1}, {"ns", 1}, {"us", 1000}, {"ms", 1000000}, {"s", 1000000000}};
+    char *end;
+    uint64_t v;
+    int err = leading_number(text, &end, &v);
+    for (size_t i = 0; !err && i < sizeof(units) / sizeof(units[0]); i++) {
+        if (strcmp(end, units[i].unit) != 0)
+            continue;
+        if (v > UINT64_MAX / units[i].ns)
+            return -ERANGE;
+        *ns = v * units[i].ns;
+        return 0;
+    }
+    return err ? err : -EINVAL;
+}
+
 bool spec_is_name(const char *text, size_t max)
 {
     size_t n = strlen(text);

@@ -27,6 +27,9 @@ void spec_release(struct spec *s);
  */
 int spec_size(const char *text, uint64_t *bytes);
 
+/* "100us": ns, us, ms, s, or ns without a unit. -EINVAL, -ERANGE. */
+int spec_time(const char *text, uint64_t *ns);
+
 /* Decimal or 0x number that ends with the text. -EINVAL, -ERANGE. */
 int spec_number(const char *text, uint64_t *value);
 

@@ -24,15 +24,16 @@ static const struct option_row run_options[] = {
     {"disk", OPTION_LIST, "FILE[,KEY…]", COMPLETES_FILE, NULL,
      "disk with a raw image or a block device; keys: ro, overlay[=FILE] (writes go to FILE or to a temporary "
      "file, the image is "
-     "never written), id=ID, serial=TEXT; ',,' is a comma in FILE"},
+     "never written), id=ID, serial=TEXT, and in fixed timing latency=TIME, bandwidth=SIZE (a second), "
+     "jitter=TIME; ',,' is a comma in FILE"},
     {"net", OPTION_LIST, "BACKEND[,KEY…]", COMPLETES_NOTHING, NULL,
      "network card: user[,hostfwd=tcp:[ADDR]:PORT-[ADDR]:PORT]…, stream,path=SOCKET[,listen], "
      "tap,ifname=NAME or echo; keys of "
-     "all: id=ID, mac=ADDRESS, pcap=FILE"},
-    {"serial", OPTION_LIST, "BACKEND[,id=ID]", COMPLETES_NOTHING, NULL,
+     "all: id=ID, mac=ADDRESS, pcap=FILE, and latency, bandwidth, jitter as for disks"},
+    {"serial", OPTION_LIST, "BACKEND[,KEY…]", COMPLETES_NOTHING, NULL,
      "serial port: stdio, pty, unix:SOCKET, file:FILE or null; the first is the UART (default: stdio), "
      "further ones are "
-     "virtio consoles"},
+     "virtio consoles; keys: id=ID, and latency, bandwidth, jitter as for disks"},
     {"input", OPTION_LIST, "TYPE[,KEY…]", COMPLETES_NOTHING, NULL,
      "input device: keyboard or pointer; keys: id=ID, script=FILE (events at virtual times)"},
     {"rng", OPTION_STRING, "on|off", COMPLETES_CHOICE, "on|off",
