@@ -188,11 +188,19 @@ static bool all_zero(const uint64_t *words, size_t n)
     return any == 0;
 }
 
+static bool file_valid(const struct ring_completion *c)
+{
+    if (!c->file_len)
+        return c->file_off == 0;
+    return c->status == RING_STATUS_OK && c->file_len <= c->len &&
+           c->file_off <= (uint64_t)INT64_MAX - c->file_len;
+}
+
 int channel_check_completion(const struct ring_completion *c, const struct ring_request *r)
 {
     bool ok = c->epoch == r->epoch && c->seq == r->seq && c->slot == r->slot &&
               (c->status == RING_STATUS_OK || c->status == RING_STATUS_FAILED) && c->len <= r->resp_cap &&
-              c->blob_len <= r->blob_cap && all_zero(c->reserved, 5);
+              c->blob_len <= r->blob_cap && file_valid(c) && c->reserved32 == 0 && all_zero(c->reserved, 3);
     return ok ? 0 : -EPROTO;
 }
 

@@ -34,8 +34,17 @@ struct crossing {
     uint64_t digest; /* XXH3-64 of the body */
 };
 
-/* Where crossings go, in order. `append` is called once for each, with the private copy of the body. Never
- * fails the guest: a journal that cannot take an entry deals with it by its own policy. */
+/* Where the first `len` bytes of a body are besides: in the immutable file that the crossing's device reads.
+ */
+struct crossing_file {
+    uint64_t offset;
+    uint32_t len;
+};
+
+/* Where crossings go, in order. `append` is called once for each, with the private copy of the body; `file`
+ * is NULL for most. Never fails the guest: a journal that cannot take an entry deals with it by its own
+ * policy. */
 struct journal_ops {
-    void (*append)(void *journal, const struct crossing *c, const void *body);
+    void (*append)(void *journal, const struct crossing *c, const void *body,
+                   const struct crossing_file *file);
 };

@@ -34,9 +34,11 @@ struct tail {
     _Atomic uint64_t tail; /* consumer writes (release), producer reads (acquire) */
 };
 
-/* An entry begins at a multiple of 8 and wraps at any byte; `stored` bytes of body follow. */
+/* An entry begins at a multiple of 8 and wraps at any byte; `stored` bytes follow: the body of an inline
+ * entry, the end of one that is in a file. */
 struct wire {
-    uint64_t check; /* XXH3-64 of the rest, seeded with the entry's position. The body has c.digest */
+    uint64_t check; /* XXH3-64 of the rest, seeded with the entry's position. An inline body has c.digest;
+                       what else is stored has its XXH3-64 added here */
     uint64_t number;
     uint32_t stored;
     uint8_t type, form;
@@ -74,6 +76,11 @@ static uint64_t entry_check(const struct wire *w, uint64_t position)
                                 position);
 }
 
+static uint64_t tail_check(const struct wire *w, const void *body)
+{
+    return w->form == JOURNAL_FILE && w->stored ? XXH3_64bits(body, w->stored) : 0;
+}
+
 static uint64_t entry_size(uint32_t stored)
 {
     return sizeof(struct wire) + (((uint64_t)stored + 7) & ~7ull);
@@ -88,7 +95,8 @@ static bool entry_valid(const struct wire *w)
         return false;
     if (w->direction != CROSSING_IN && w->direction != CROSSING_OUT)
         return false;
-    return w->stored == (w->form == JOURNAL_INLINE ? w->len : 0);
+    return w->form == JOURNAL_FILE ? w->stored <= w->len
+                                   : w->stored == (w->form == JOURNAL_INLINE ? w->len : 0);
 }
 
 static int create_memfd(const char *name, uint64_t size)
@@ -235,7 +243,7 @@ static void put(struct journal_producer *p, uint64_t position, const void *from,
 static struct wire wire_from_entry(const struct journal_entry *e)
 {
     const struct crossing *c = &e->c;
-    return (struct wire){.stored = e->form == JOURNAL_INLINE ? c->len : 0,
+    return (struct wire){.stored = e->form == JOURNAL_INLINE ? c->len : e->tail,
                          .type = e->type,
                          .form = e->form,
                          .device = c->device,
@@ -269,7 +277,7 @@ int journal_append(struct journal_producer *p, const struct journal_entry *e)
             return -ENOSPC;
     }
     w.number = ++p->number;
-    w.check = entry_check(&w, p->head);
+    w.check = entry_check(&w, p->head) + tail_check(&w, e->body);
     put(p, p->head, &w, sizeof(w));
     if (w.stored)
         put(p, p->head + sizeof(w), e->body, w.stored);
@@ -373,9 +381,14 @@ static int get_entry(struct journal_consumer *c, uint64_t bytes, struct wire *w)
     if (bytes < sizeof(*w))
         return -EBADMSG;
     get(c, c->position, w, sizeof(*w));
-    if (w->check != entry_check(w, c->position) || !entry_valid(w) || entry_size(w->stored) > bytes)
+    if (!entry_valid(w) || entry_size(w->stored) > bytes)
         return -EBADMSG;
-    return get_body(c, w);
+    if (w->form != JOURNAL_FILE && w->check != entry_check(w, c->position))
+        return -EBADMSG;
+    int err = get_body(c, w);
+    if (!err && w->check != entry_check(w, c->position) + tail_check(w, c->body))
+        err = -EBADMSG;
+    return err;
 }
 
 static void entry_from_wire(struct journal_entry *e, const struct wire *w, const void *body)
@@ -385,7 +398,8 @@ static void entry_from_wire(struct journal_entry *e, const struct wire *w, const
                                 .form = w->form,
                                 .file = w->file,
                                 .offset = w->offset,
-                                .body = w->form == JOURNAL_INLINE && w->stored ? body : NULL,
+                                .tail = w->form == JOURNAL_FILE ? w->stored : 0,
+                                .body = w->stored ? body : NULL,
                                 .c = {.seq = w->seq,
                                       .icount = w->icount,
                                       .pc = w->pc,

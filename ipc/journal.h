@@ -21,8 +21,9 @@ enum journal_type {
 enum journal_form {
     JOURNAL_DIGEST = 1, /* nowhere: the digest is all that is kept */
     JOURNAL_INLINE,     /* at `body` */
-    JOURNAL_FILE,       /* at `offset` of the immutable file `file`, an identifier of the log's header */
-    JOURNAL_SAME,       /* in an earlier entry, whose number is `file` */
+    JOURNAL_FILE, /* at `offset` of the immutable file `file`, an identifier of the log's header; but for
+                     the last `tail` bytes, which are at `body` */
+    JOURNAL_SAME, /* in an earlier entry, whose number is `file` */
 };
 
 struct journal_entry {
@@ -31,6 +32,7 @@ struct journal_entry {
     uint8_t form;    /* enum journal_form */
     struct crossing c;
     uint64_t file, offset;
+    uint32_t tail; /* 0 in other forms than JOURNAL_FILE */
     const void *body;
 };
 

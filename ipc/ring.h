@@ -50,10 +50,14 @@ struct ring_completion {
     uint64_t seq;
     uint32_t epoch;
     uint16_t slot;
-    uint16_t status;      /* enum ring_status */
-    uint32_t len;         /* bytes written to the response space, <= resp_cap */
-    uint32_t blob_len;    /* new device state in the blob space, 0 for unchanged, <= blob_cap */
-    uint64_t reserved[5]; /* 0 */
+    uint16_t status;   /* enum ring_status */
+    uint32_t len;      /* bytes written to the response space, <= resp_cap */
+    uint32_t blob_len; /* new device state in the blob space, 0 for unchanged, <= blob_cap */
+    uint64_t
+        file_off; /* the first file_len bytes are those at file_off of the immutable file that the device */
+    uint32_t file_len;    /* reads, <= len; 0 for none, and then file_off is 0 */
+    uint32_t reserved32;  /* 0 */
+    uint64_t reserved[3]; /* 0 */
 };
 
 /* device -> vcpu: a message from outside that no request asked for. */

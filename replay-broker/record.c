@@ -53,11 +53,12 @@ static int prepare_body(struct record *r, const struct journal_entry *e)
         c->inline_ = (ProtobufCBinaryData){.len = e->c.len, .data = (uint8_t *)e->body};
         return 0;
     case JOURNAL_FILE:
-        if (e->file > UINT32_MAX)
+        if (e->file > UINT32_MAX || e->tail > e->c.len)
             return -EINVAL;
         cleave__log_file_ref__init(&r->file);
         r->file.file = (uint32_t)e->file;
         r->file.offset = e->offset;
+        r->file.tail = (ProtobufCBinaryData){.len = e->tail, .data = (uint8_t *)e->body};
         c->body_case = CLEAVE__LOG_CROSSING__BODY_FILE;
         c->file = &r->file;
         return 0;
@@ -137,6 +138,10 @@ static int read_body(const Cleave__LogCrossing *m, struct journal_entry *e)
         e->form = JOURNAL_FILE;
         e->file = m->file->file;
         e->offset = m->file->offset;
+        if (m->file->tail.len > m->len)
+            return -EBADMSG;
+        e->tail = (uint32_t)m->file->tail.len;
+        e->body = e->tail ? m->file->tail.data : NULL;
         return 0;
     case CLEAVE__LOG_CROSSING__BODY_SAME_AS:
         e->form = JOURNAL_SAME;

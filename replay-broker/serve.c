@@ -132,11 +132,15 @@ static int from_file(struct server *s, struct journal_entry *e, struct feed_end 
         s->buffer = p;
         s->size = e->c.len;
     }
-    ssize_t n = pread(fd, s->buffer, e->c.len, (off_t)e->offset);
-    if (n != (ssize_t)e->c.len || XXH3_64bits(s->buffer, e->c.len) != e->c.digest)
+    uint32_t len = e->c.len - e->tail;
+    ssize_t n = pread(fd, s->buffer, len, (off_t)e->offset);
+    if (e->tail)
+        memcpy(s->buffer + len, e->body, e->tail);
+    if (n != (ssize_t)len || XXH3_64bits(s->buffer, e->c.len) != e->c.digest)
         return failed(end, -EBADMSG, "image changed: %s: other bytes at offset %llu", name_of(s, e->file),
                       (unsigned long long)e->offset);
     e->body = s->buffer;
+    e->tail = 0;
     return 0;
 }
 

@@ -10,7 +10,8 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-void journal_crossing(struct crossings *cs, struct crossing *c, const void *body, uint32_t len)
+void journal_crossing_file(struct crossings *cs, struct crossing *c, const void *body, uint32_t len,
+                           const struct crossing_file *file)
 {
     c->seq = ++cs->seq;
     c->len = len;
@@ -19,9 +20,14 @@ void journal_crossing(struct crossings *cs, struct crossing *c, const void *body
     if (cs->replay)
         replay_compare(cs, c, body);
     else
-        cs->journal->append(cs->journal_arg, c, body);
+        cs->journal->append(cs->journal_arg, c, body, file);
     if (c->direction == CROSSING_IN)
         cs->applied++;
+}
+
+void journal_crossing(struct crossings *cs, struct crossing *c, const void *body, uint32_t len)
+{
+    journal_crossing_file(cs, c, body, len, NULL);
 }
 
 void crossings_note(struct crossings *cs, enum crossing_direction dir, enum crossing_kind kind, uint64_t arg,
@@ -70,7 +76,7 @@ static bool completion_valid(const struct link *l, unsigned queue, const struct 
     const struct slot *s = &q->table[c->slot];
     r = wire_request(l, queue, c->slot);
     return (s->state == SLOT_IN_FLIGHT || s->state == SLOT_ORPHANED) && !s->arrived &&
-           channel_check_completion(c, &r) == 0;
+           (l->file || !c->file_len) && channel_check_completion(c, &r) == 0;
 }
 
 static void note_arrival(struct link *l, unsigned queue, const struct ring_completion *c)
@@ -90,6 +96,7 @@ static void note_arrival(struct link *l, unsigned queue, const struct ring_compl
     s->failed = c->status == RING_STATUS_FAILED;
     s->len = c->len;
     s->blob_len = c->blob_len;
+    s->file = (struct crossing_file){c->file_off, c->file_len};
     q->arrivals[q->narrivals++] = c->slot;
 }
 
@@ -141,7 +148,7 @@ void deliver(struct link *l, unsigned queue, uint32_t index)
                          .direction = CROSSING_IN,
                          .kind = CROSSING_COMPLETION,
                          .arg = failed};
-    journal_crossing(cs, &c, cs->copy, len);
+    journal_crossing_file(cs, &c, cs->copy, len, !failed && s.file.len ? &s.file : NULL);
     if (cs->replay)
         s.blob_len = replay_blob(l, queue, &s);
     if (s.blob_len)

@@ -93,6 +93,7 @@ struct link_config {
     const uint8_t *blob; /* initial device state */
     uint32_t blob_len;
     struct latency_model latency;           /* fixed timing; checked by link_create() */
+    bool file;                              /* completions may refer to the device's immutable file */
     const struct link_scheduled *scheduled; /* ascending in ns; copied */
     unsigned nscheduled;
 };

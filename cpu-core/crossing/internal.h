@@ -23,6 +23,7 @@ struct slot {
     /* The answer as it arrived, validated; not guest-visible before the delivery. */
     bool arrived, failed;
     uint32_t len, blob_len;
+    struct crossing_file file;
 };
 
 /* A message that waits in private memory for the guest to have room. */
@@ -65,6 +66,7 @@ struct link {
     uint8_t *blob, *blob_reset;
     uint32_t blob_len, blob_reset_len;
     struct latency_model latency;
+    bool file;
     uint64_t features; /* accepted by the driver; the front-end's state */
     struct link_scheduled *scheduled;
     unsigned nscheduled, next_scheduled;
@@ -109,6 +111,9 @@ static inline uint64_t response_span(const struct link *l, const struct slot *s)
 
 /* Appends a crossing to the journal at the current position. */
 void journal_crossing(struct crossings *cs, struct crossing *c, const void *body, uint32_t len);
+/* The same for a body that begins with bytes of a file. */
+void journal_crossing_file(struct crossings *cs, struct crossing *c, const void *body, uint32_t len,
+                           const struct crossing_file *file);
 
 /* Takes completions out of the rings into the in-flight tables, validated; marks the link broken on a
  * violation. */

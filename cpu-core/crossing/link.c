@@ -124,6 +124,7 @@ static int link_init(struct link *l, const struct link_config *cfg, int *out_fd)
     strncpy(l->id, cfg->id, sizeof l->id - 1);
     l->index = cfg->index;
     l->latency = cfg->latency;
+    l->file = cfg->file;
     l->generation = 1;
     l->reset_queue = CHANNEL_MAX_QUEUES;
     l->nqueues = cfg->geometry.nqueues;

@@ -13,13 +13,16 @@ struct digest_journal {
 
 #define RECORDING_COUNTERS(X) X(entries) X(stalls)
 
+#define RECORDING_DEVICES 64
+
 /* The vcpu's end of the journal. */
 struct recording {
-    struct journal_producer *journal; /* NULL: nothing is recorded, or not any more */
-    uint64_t kept_requests;           /* devices whose requests are kept, a bit for each index */
-    uint64_t announced;               /* entries that the consumer was woken for */
-    bool hurried;                     /* it was told that the journal fills up */
-    uint64_t next_hash;               /* position of the next state hash that nobody asked for */
+    struct journal_producer *journal;  /* NULL: nothing is recorded, or not any more */
+    uint64_t kept_requests;            /* devices whose requests are kept, a bit for each index */
+    uint32_t files[RECORDING_DEVICES]; /* what completions of each device may refer to, or 0 */
+    uint64_t announced;                /* entries that the consumer was woken for */
+    bool hurried;                      /* it was told that the journal fills up */
+    uint64_t next_hash;                /* position of the next state hash that nobody asked for */
     struct {
 #define X(name) uint64_t name;
         RECORDING_COUNTERS(X)

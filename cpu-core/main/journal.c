@@ -115,10 +115,22 @@ static bool keeps_body(const struct machine *m, const struct crossing *c)
         return false;
     if (c->direction == CROSSING_IN || c->kind == CROSSING_EXIT)
         return true;
-    return c->kind == CROSSING_REQUEST && c->device < 64 && m->recording.kept_requests >> c->device & 1;
+    return c->kind == CROSSING_REQUEST && c->device < RECORDING_DEVICES &&
+           m->recording.kept_requests >> c->device & 1;
 }
 
-static void append_crossing(void *arg, const struct crossing *c, const void *body)
+/* The data is where it was read from; what follows it comes along. */
+static void refer(struct journal_entry *e, uint32_t id, const struct crossing_file *file)
+{
+    e->form = JOURNAL_FILE;
+    e->file = id;
+    e->offset = file->offset;
+    e->tail = e->c.len - file->len;
+    e->body = (const uint8_t *)e->body + file->len;
+}
+
+static void append_crossing(void *arg, const struct crossing *c, const void *body,
+                            const struct crossing_file *file)
 {
     struct machine *m = arg;
     struct digest_journal *d = &m->journal;
@@ -131,6 +143,8 @@ static void append_crossing(void *arg, const struct crossing *c, const void *bod
     struct journal_entry e = {.type = JOURNAL_CROSSING, .form = JOURNAL_DIGEST, .c = *c, .body = body};
     if (keeps_body(m, c))
         e.form = JOURNAL_INLINE;
+    if (file && c->device < RECORDING_DEVICES && m->recording.files[c->device])
+        refer(&e, m->recording.files[c->device], file);
     append(m, &e);
 }
 

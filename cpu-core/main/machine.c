@@ -212,8 +212,14 @@ int machine_take_journal(struct machine *m)
 
 void machine_keep_requests(struct machine *m, unsigned index)
 {
-    if (index < 64)
+    if (index < RECORDING_DEVICES)
         m->recording.kept_requests |= 1ull << index;
+}
+
+void machine_refer_to(struct machine *m, unsigned index, uint32_t id)
+{
+    if (index < RECORDING_DEVICES)
+        m->recording.files[index] = id;
 }
 
 struct crossings *machine_crossings(struct machine *m)

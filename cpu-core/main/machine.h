@@ -76,6 +76,9 @@ void machine_end_recording(struct machine *m);
 /* The recording keeps the bytes of the requests to this device. */
 void machine_keep_requests(struct machine *m, unsigned index);
 
+/* Completions of the device may refer to a file, which the recording calls `id`. */
+void machine_refer_to(struct machine *m, unsigned index, uint32_t id);
+
 /* Runs until the machine ends; *status receives the guest's status of MACHINE_GUEST_FAIL. */
 enum machine_end machine_run(struct machine *m, uint32_t *status);
 

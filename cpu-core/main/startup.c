@@ -302,6 +302,7 @@ static int attach(int control, const struct control_message *msg, struct machine
                               .blob_len = (uint32_t)d->blob.len,
                               .scheduled = list,
                               .nscheduled = (unsigned)schedule.n};
+    cfg.file = d->file;
     err = copy_latency(d, &cfg.latency);
     if (!err)
         err = link_create(machine_crossings(m), &cfg, &l, &out_fd);
@@ -309,6 +310,8 @@ static int attach(int control, const struct control_message *msg, struct machine
         err = plug(m, a, id, l);
     if (!err && d->record_requests)
         machine_keep_requests(m, a->index);
+    if (!err && d->file)
+        machine_refer_to(m, a->index, a->file);
     if (!err)
         err = send_attached(control, a->id, &id->geometry, out_fd);
 done:

@@ -44,6 +44,7 @@ struct op {
     struct request *request;
     uint32_t type;
     bool ordered, write_through;
+    bool from_image; /* the data read is the image's */
     int err;
     unsigned nranges;
     struct range range[ZERO_SEGMENTS]; /* the one of a transfer, those of a write of zeros */
@@ -87,6 +88,13 @@ static void finish(struct device *d, struct request *r, uint8_t status, bool kee
     device_complete(d, r, r->out_cap);
 }
 
+static void finish_from_image(struct device *d, const struct op *o)
+{
+    struct request *r = o->request;
+    r->out[r->out_cap - 1] = VIRTIO_BLK_S_OK;
+    device_complete_file(d, r, r->out_cap, o->range[0].off, o->range[0].len);
+}
+
 static int zero_ranges(struct disk *disk, const struct op *o)
 {
     int err = 0;
@@ -105,6 +113,7 @@ static void serve(uv_work_t *work)
     switch (o->type) {
     case VIRTIO_BLK_T_IN:
         o->err = disk->ops->read(disk, o->range[0].off, r->out, o->range[0].len);
+        o->from_image = !o->err && disk->ops->from_image(disk, o->range[0].off, o->range[0].len);
         break;
     case VIRTIO_BLK_T_OUT:
         o->err = disk->ops->write(disk, o->range[0].off, r->in + HEADER, o->range[0].len);
@@ -154,8 +163,11 @@ static void after_serve(uv_work_t *work, int status)
         if (o->type == VIRTIO_BLK_T_FLUSH || o->write_through)
             b->flush_failed = true;
     }
-    finish(d, o->request, o->err ? VIRTIO_BLK_S_IOERR : VIRTIO_BLK_S_OK,
-           o->type == VIRTIO_BLK_T_IN && !o->err);
+    if (o->from_image)
+        finish_from_image(d, o);
+    else
+        finish(d, o->request, o->err ? VIRTIO_BLK_S_IOERR : VIRTIO_BLK_S_OK,
+               o->type == VIRTIO_BLK_T_IN && !o->err);
     if (o->ordered)
         order_done(&b->order, &o->access, start, NULL);
     o->next = b->free_ops;
@@ -369,7 +381,7 @@ static int open_disk(struct device *d)
         return device_error(d, EACCES, "disk '%s': %s: not open for writing", device_id(d), path(d));
     if (overlay >= 0)
         return open_overlay(d, image, overlay, (uint64_t)size);
-    int err = raw_open(image, (uint64_t)size, &b->disk);
+    int err = raw_open(image, (uint64_t)size, b->readonly, &b->disk);
     return err ? device_error(d, -err, "disk '%s': %s", device_id(d), strerror(-err)) : 0;
 }
 
@@ -442,6 +454,7 @@ static void describe(const struct block *b, struct device_description *desc)
                      .response_bytes = MAX_DATA + 4096},
     };
     desc->closed = true;
+    desc->file = b->disk->image_constant;
     desc->latency = latency;
 }
 

@@ -15,6 +15,8 @@ struct disk;
  * has returned, the kernel has its data and all that is needed to find it again. */
 struct disk_ops {
     int (*read)(struct disk *d, uint64_t off, void *data, size_t len);
+    /* True if the range reads as that of the image, and will do so as long as the image does not change. */
+    bool (*from_image)(const struct disk *d, uint64_t off, size_t len);
     int (*write)(struct disk *d, uint64_t off, const void *data, size_t len);
     int (*zero)(struct disk *d, uint64_t off, uint64_t len, bool unmap); /* reads as zeros afterwards */
     int (*flush)(struct disk *d); /* what was written before the call is on stable storage */
@@ -25,10 +27,11 @@ struct disk {
     const struct disk_ops *ops;
     uint64_t size;
     uint32_t unit;
+    bool image_constant; /* nothing of this process writes it: from_image() may be asked */
 };
 
 /* A raw image or block device of `size` bytes. Takes the descriptor. -ENOMEM. */
-int raw_open(int fd, uint64_t size, struct disk **disk);
+int raw_open(int fd, uint64_t size, bool readonly, struct disk **disk);
 
 /* A copy-on-write overlay in `fd` over the image in `base`, which is only read; docs/OVERLAY.md has the
  * format. An empty file becomes a new overlay. Takes both descriptors on success. *cut receives the number of

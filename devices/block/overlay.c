@@ -65,6 +65,13 @@ static int overlay_read(struct disk *d, uint64_t off, void *data, size_t len)
     return 0;
 }
 
+static bool overlay_from_image(const struct disk *d, uint64_t off, size_t len)
+{
+    const struct overlay *o = (const struct overlay *)d;
+    uint64_t first = off / CLUSTER, last = (off + len - 1) / CLUSTER;
+    return o->map[first] == IN_BASE && run_length(o, first, (uint32_t)(last - first + 1)) == last - first + 1;
+}
+
 /* The present contents of a cluster. What lies behind the end of the disk is zeros. */
 static int read_cluster(struct overlay *o, uint64_t cluster, uint8_t bytes[CLUSTER])
 {
@@ -180,6 +187,7 @@ static void overlay_close(struct disk *d)
 
 static const struct disk_ops overlay_ops = {
     .read = overlay_read,
+    .from_image = overlay_from_image,
     .write = overlay_write,
     .zero = overlay_zero,
     .flush = overlay_flush,
@@ -203,7 +211,7 @@ int overlay_open(int fd, int base, uint64_t size, struct disk **disk, uint64_t *
     struct overlay *o = calloc(1, sizeof(*o));
     if (!o)
         return -ENOMEM;
-    o->disk = (struct disk){.ops = &overlay_ops, .size = size, .unit = CLUSTER};
+    o->disk = (struct disk){.ops = &overlay_ops, .size = size, .unit = CLUSTER, .image_constant = true};
     o->base = base;
     o->clusters = clusters;
     o->map =

@@ -43,6 +43,11 @@ static int raw_read(struct disk *d, uint64_t off, void *data, size_t len)
     return file_read(((struct raw *)d)->fd, off, data, len);
 }
 
+static bool raw_from_image(const struct disk *d, uint64_t off, size_t len)
+{
+    return d->image_constant;
+}
+
 /* The kernel copies up to the first source page that is not mapped, and a kill takes effect there, inside a
  * sector. With all of them mapped it takes effect between pages of the file, so that a sector is old or new,
  * as on a real disk. */
@@ -100,18 +105,20 @@ static void raw_close(struct disk *d)
 
 static const struct disk_ops raw_ops = {
     .read = raw_read,
+    .from_image = raw_from_image,
     .write = raw_write,
     .zero = raw_zero,
     .flush = raw_flush,
     .close = raw_close,
 };
 
-int raw_open(int fd, uint64_t size, struct disk **disk)
+int raw_open(int fd, uint64_t size, bool readonly, struct disk **disk)
 {
     struct raw *r = calloc(1, sizeof(*r));
     if (!r)
         return -ENOMEM;
-    *r = (struct raw){.disk = {.ops = &raw_ops, .size = size, .unit = SECTOR}, .fd = fd};
+    *r = (struct raw){.disk = {.ops = &raw_ops, .size = size, .unit = SECTOR, .image_constant = readonly},
+                      .fd = fd};
     *disk = &r->disk;
     return 0;
 }

@@ -61,6 +61,7 @@ struct device_description {
     unsigned nschedule;
     bool closed;
     bool record_requests; /* a recording keeps the bytes of requests, not only their digest */
+    bool file;            /* device_complete_file() is used */
     const char *backend;
     /* Fixed timing; the kind's defaults, which the options `latency`, `bandwidth` and `jitter` replace in
      * every rule. The runtime sets the seed. */
@@ -112,6 +113,10 @@ int device_take_fd(struct device *d, const char *name);
 void device_complete(struct device *d, struct request *r, uint32_t len);
 void device_complete_blob(struct device *d, struct request *r, uint32_t len, const void *blob,
                           uint32_t blob_len);
+/* The same for a response whose first file_len bytes are those at file_off of the immutable file behind the
+ * device. */
+void device_complete_file(struct device *d, struct request *r, uint32_t len, uint64_t file_off,
+                          uint32_t file_len);
 
 /* Sends an unsolicited message. -ENOSPC without room (the caller keeps it or drops it with device_dropped()),
  * -EMSGSIZE. */

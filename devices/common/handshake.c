@@ -161,6 +161,7 @@ static void describe_device(struct describe_space *s, const struct device_descri
     m->blob = (ProtobufCBinaryData){desc->blob_len, (uint8_t *)desc->blob};
     m->closed = desc->closed;
     m->record_requests = desc->record_requests;
+    m->file = desc->file;
     m->backend = (char *)(desc->backend ? desc->backend : "");
     m->inbound_merge = desc->inbound_merge;
     m->merge_feature = desc->merge_feature;

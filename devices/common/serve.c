@@ -163,6 +163,23 @@ void device_complete_blob(struct device *d, struct request *r, uint32_t len, con
     complete(d, r, &c);
 }
 
+void device_complete_file(struct device *d, struct request *r, uint32_t len, uint64_t file_off,
+                          uint32_t file_len)
+{
+    if (len > r->out_cap || file_len > len)
+        abort();
+    struct ring_completion c = {
+        .seq = r->seq,
+        .epoch = d->epoch,
+        .slot = r->slot,
+        .status = RING_STATUS_OK,
+        .len = len,
+        .file_off = file_len ? file_off : 0,
+        .file_len = file_len,
+    };
+    complete(d, r, &c);
+}
+
 static int send_event(struct device *d, unsigned queue, uint64_t cause, const void *data, uint32_t len)
 {
     int err = d->back->ops->event(d->back, queue, cause, data, len);

@@ -29,6 +29,7 @@ struct rig {
     char seen[256];
     unsigned nseen, faults, waits;
     uint64_t outs, ins;
+    struct crossing_file file; /* of the last completion */
     bool room;
     unsigned answer_on_wait; /* requests that the device answers while the machine waits */
 };
@@ -67,9 +68,11 @@ static void settle(void *arg)
     vclock_fire(&r->clock, r->icount);
 }
 
-static void append(void *arg, const struct crossing *c, const void *body)
+static void append(void *arg, const struct crossing *c, const void *body, const struct crossing_file *file)
 {
     struct rig *r = arg;
+    if (c->kind == CROSSING_COMPLETION)
+        r->file = file ? *file : (struct crossing_file){0};
     if (c->direction == CROSSING_IN)
         r->ins++;
     else
@@ -121,11 +124,11 @@ static void connect_device(struct rig *r, bool reissue)
     close(in);
 }
 
-static struct rig *start_with(bool fixed, const struct latency_model *latency)
+static struct rig *start_with(bool fixed, bool file, const struct latency_model *latency)
 {
     struct rig *r = calloc(1, sizeof *r);
     struct crossings_host host = {position, wait_for_device, fault, settle, attention, r};
-    struct link_config cfg = {.id = "test", .geometry = geometry, .latency = *latency};
+    struct link_config cfg = {.id = "test", .geometry = geometry, .latency = *latency, .file = file};
     r->room = true;
     r->device_bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     r->vcpu_bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -139,7 +142,7 @@ static struct rig *start_with(bool fixed, const struct latency_model *latency)
 
 static struct rig *start(bool fixed)
 {
-    return start_with(fixed, &(struct latency_model){.nrules = 1, .rule = {{.base_ns = 1000}}});
+    return start_with(fixed, false, &(struct latency_model){.nrules = 1, .rule = {{.base_ns = 1000}}});
 }
 
 static void stop(struct rig *r)
@@ -288,7 +291,7 @@ static void test_fixed_uses_the_model(void **state)
         .seed = 3,
         .nrules = 2,
         .rule = {{{'a'}, 1, .base_ns = 10, .bandwidth = 1000000000}, {.base_ns = 500}}};
-    struct rig *r = start_with(true, &latency);
+    struct rig *r = start_with(true, false, &latency);
     r->icount = 100;
     submit(r, 'a'); /* 1 byte and room for DATA more, 1 ns each */
     assert_int_equal(vclock_next_step(&r->clock), 100 + 10 + 1 + DATA);
@@ -298,6 +301,31 @@ static void test_fixed_uses_the_model(void **state)
     submit(r, 'b');
     assert_int_equal(vclock_next_step(&r->clock), 111 + DATA + 500);
     stop(r);
+}
+
+static void test_references_to_a_file(void **state)
+{
+    for (unsigned allowed = 0; allowed < 2; allowed++) {
+        const struct latency_model none = {0};
+        struct rig *r = start_with(false, allowed, &none);
+        submit(r, 'a');
+        struct ring_request q = take(r);
+        struct ring_completion c = answer_to(&q, 9);
+        c.file_off = 4096;
+        c.file_len = 8;
+        r->back->ops->complete(r->back, 0, &c);
+        crossings_accept(r->cs);
+        assert_int_equal(r->faults, !allowed);
+        assert_int_equal(r->file.offset, allowed ? 4096 : 0);
+        assert_int_equal(r->file.len, allowed ? 8 : 0);
+        if (allowed) {
+            submit(r, 'b');
+            answer(r, 0, "x", 1);
+            crossings_accept(r->cs);
+            assert_int_equal(r->file.len, 0);
+        }
+        stop(r);
+    }
 }
 
 static void test_fixed_waits_for_a_late_device(void **state)
@@ -385,7 +413,7 @@ static void test_hostile_completions(void **state)
             c.status = 2;
             break;
         default:
-            c.reserved[4] = 1;
+            c.reserved[2] = 1;
             break;
         }
         r->back->ops->complete(r->back, 0, &c);
@@ -441,6 +469,7 @@ int main(void)
         cmocka_unit_test(test_admission),
         cmocka_unit_test(test_reset),
         cmocka_unit_test(test_reset_waits_for_older_orphans),
+        cmocka_unit_test(test_references_to_a_file),
         cmocka_unit_test(test_fixed),
         cmocka_unit_test(test_fixed_uses_the_model),
         cmocka_unit_test(test_fixed_waits_for_a_late_device),

@@ -110,7 +110,7 @@ static void settle(void *arg)
 static void attention(void *arg) {}
 
 /* Captures what a log would keep: requests as digests, but for every other one. */
-static void append(void *arg, const struct crossing *c, const void *body)
+static void append(void *arg, const struct crossing *c, const void *body, const struct crossing_file *file)
 {
     struct rig *r = arg;
     bool inlined = c->direction == CROSSING_IN || c->request % 2;

@@ -360,6 +360,60 @@ static unsigned submit_read(struct harness *h, uint64_t sector, unsigned n)
     return harness_submit(h, 0, &header, HEADER, n * SECTOR + 1);
 }
 
+/* The completion of a read, as far as it refers to the image. */
+static struct ring_completion reference(struct harness *h, uint64_t sector, unsigned n)
+{
+    unsigned slot = submit_read(h, sector, n);
+    uint32_t len;
+    const uint8_t *got = harness_answer(h, 0, slot, &len);
+    assert_int_equal(len, n * SECTOR + 1);
+    assert_int_equal(got[len - 1], VIRTIO_BLK_S_OK);
+    struct ring_completion c = h->slots[0][slot].completion;
+    harness_release(h, 0, slot);
+    return c;
+}
+
+static void assert_refers(struct harness *h, uint64_t sector, unsigned n, bool refers)
+{
+    struct ring_completion c = reference(h, sector, n);
+    assert_int_equal(c.file_len, refers ? n * SECTOR : 0);
+    assert_int_equal(c.file_off, refers ? sector * SECTOR : 0);
+}
+
+/* What a read-only image or an overlay's base holds is not only sent but said to come from there. */
+static void test_references(void **state)
+{
+    struct harness h;
+    int image = make_file(DISK, true), overlay = make_file(0, false);
+    struct harness_config c = config(image);
+    unsigned n = 0;
+    assert_true(harness_start(&h, &c));
+    assert_false(h.describe.body->describe->file);
+    assert_refers(&h, 0, 8, false);
+    harness_stop(&h);
+
+    while (c.options[n].key)
+        n++;
+    c.options[n] = (struct harness_option){"readonly", "1"};
+    assert_true(harness_start(&h, &c));
+    assert_true(h.describe.body->describe->file);
+    assert_refers(&h, 3, 100, true);
+    harness_stop(&h);
+
+    c.options[n] = (struct harness_option){0};
+    c.fds[1] = (struct harness_fd){"overlay", overlay};
+    assert_true(harness_start(&h, &c));
+    assert_true(h.describe.body->describe->file);
+    assert_refers(&h, 100, 1, true);
+    assert_int_equal(write_version(&h, 1009, 1, 1), VIRTIO_BLK_S_OK);
+    assert_refers(&h, 1009, 1, false);
+    assert_refers(&h, 0, 2000, false);
+    assert_refers(&h, 0, 800, true);
+    harness_stop(&h);
+    close(image);
+    close(overlay);
+}
+
 /* Writes and reads of the same sectors, all in flight at once: every read sees the write before it, and the
  * last write stays. */
 static void check_order(struct harness *h)
@@ -638,6 +692,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_describes_itself),
         cmocka_unit_test(test_latency),
+        cmocka_unit_test(test_references),
         cmocka_unit_test(test_raw),
         cmocka_unit_test(test_overlay),
         cmocka_unit_test(test_readonly),

@@ -229,14 +229,26 @@ static void test_completion_validation(void **state)
         {FIELD(com, len), 51, -EPROTO},
         {FIELD(com, blob_len), 21, -EPROTO},
         {FIELD(com, status), 2, -EPROTO},
+        {FIELD(com, file_len), 50, 0},
+        {FIELD(com, file_len), 51, -EPROTO},
+        {FIELD(com, file_off), 512, -EPROTO},
+        {FIELD(com, reserved32), 1, -EPROTO},
         {FIELD(com, reserved[0]), 1, -EPROTO},
-        {FIELD(com, reserved[4]), 1, -EPROTO},
+        {FIELD(com, reserved[2]), 1, -EPROTO},
     };
     for (unsigned i = 0; i < sizeof(changes) / sizeof(changes[0]); i++) {
         struct ring_completion c = {.seq = 9, .epoch = 2, .slot = 4, .len = 50, .blob_len = 20};
         apply(&c, &changes[i]);
         assert_int_equal(channel_check_completion(&c, &r), changes[i].want);
     }
+    struct ring_completion c = {
+        .seq = 9, .epoch = 2, .slot = 4, .len = 50, .file_len = 50, .file_off = INT64_MAX - 50};
+    assert_int_equal(channel_check_completion(&c, &r), 0);
+    c.file_off++;
+    assert_int_equal(channel_check_completion(&c, &r), -EPROTO);
+    c.file_off = 0;
+    c.status = RING_STATUS_FAILED;
+    assert_int_equal(channel_check_completion(&c, &r), -EPROTO);
 }
 
 static void test_event_validation(void **state)

@@ -68,7 +68,9 @@ static struct journal_entry make(uint64_t number, uint8_t *body)
         e.file = r >> 19;
     if (e.form == JOURNAL_FILE)
         e.offset = r >> 23;
-    e.body = body;
+    if (e.form == JOURNAL_FILE && r >> 29 & 1)
+        e.tail = (uint32_t)((r >> 31) % (e.c.len + 1));
+    e.body = e.form == JOURNAL_FILE ? body + e.c.len - e.tail : body;
     return e;
 }
 
@@ -81,6 +83,7 @@ static void assert_entry(const struct journal_entry *got, uint64_t number)
     assert_int_equal(got->form, e.form);
     assert_int_equal(got->file, e.file);
     assert_int_equal(got->offset, e.offset);
+    assert_int_equal(got->tail, e.tail);
     assert_int_equal(got->c.seq, e.c.seq);
     assert_int_equal(got->c.icount, e.c.icount);
     assert_int_equal(got->c.pc, e.c.pc);
@@ -94,6 +97,8 @@ static void assert_entry(const struct journal_entry *got, uint64_t number)
     assert_int_equal(got->c.digest, e.c.digest);
     if (e.form == JOURNAL_INLINE && e.c.len)
         assert_memory_equal(got->body, body, e.c.len);
+    else if (e.tail)
+        assert_memory_equal(got->body, e.body, e.tail);
     else
         assert_null(got->body);
 }

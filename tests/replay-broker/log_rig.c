@@ -51,7 +51,10 @@ struct journal_entry rig_entry(uint64_t number)
         e.file = r >> 40;
     if (e.form == JOURNAL_FILE)
         e.offset = r << 9;
-    e.body = e.form == JOURNAL_INLINE && e.c.len ? body : NULL;
+    if (e.form == JOURNAL_FILE && r >> 21 & 1)
+        e.tail = (uint32_t)((r >> 23) % (e.c.len + 1));
+    if (e.form == JOURNAL_INLINE ? e.c.len : e.tail)
+        e.body = body + (e.form == JOURNAL_FILE ? e.c.len - e.tail : 0);
     return e;
 }
 
@@ -60,13 +63,13 @@ bool rig_is_entry(const struct journal_entry *got, uint64_t number)
     struct journal_entry e = rig_entry(number);
     const struct crossing *a = &e.c, *b = &got->c;
     if (got->number != e.number || got->type != e.type || got->form != e.form || got->file != e.file ||
-        got->offset != e.offset || !got->body != !e.body)
+        got->offset != e.offset || got->tail != e.tail || !got->body != !e.body)
         return false;
     if (a->seq != b->seq || a->icount != b->icount || a->pc != b->pc || a->request != b->request ||
         a->arg != b->arg || a->device != b->device || a->queue != b->queue || a->direction != b->direction ||
         a->kind != b->kind || a->len != b->len || a->digest != b->digest)
         return false;
-    return !e.body || memcmp(got->body, e.body, e.c.len) == 0;
+    return !e.body || memcmp(got->body, e.body, e.form == JOURNAL_FILE ? e.tail : e.c.len) == 0;
 }
 
 void rig_assert_entry(const struct journal_entry *got, uint64_t number)

@@ -144,6 +144,10 @@ static struct journal_entry entry(uint64_t number, uint8_t *page)
     e.form = number % 3 == 2 ? JOURNAL_SAME : JOURNAL_FILE;
     e.file = number % 3 == 2 ? number - 1 : IMAGE;
     e.offset = number % 3 == 2 ? 0 : n * PAGE;
+    if (number % 6 == 0) { /* the end of it comes along */
+        e.tail = 1 + (uint32_t)(n % 200);
+        e.body = page + PAGE - e.tail;
+    }
     return e;
 }
 

@@ -188,6 +188,7 @@ static void send_attaches(struct machine *m)
         msg.index = d->index;
         msg.slot = d->plan->slot;
         msg.describe = d->describe.body->describe;
+        msg.file = record_file_of(m, d->index);
         Cleave__Control body = CLEAVE__CONTROL__INIT;
         body.body_case = CLEAVE__CONTROL__BODY_ATTACH;
         body.attach = &msg;

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #define MAX_DEATHS 3
+#define FIRST_DISK 16u
 #define RESTART_MS 20
 #define FIGURES_MS 100 /* for the broker's answer, which may wait for its disk */
 
@@ -517,8 +518,9 @@ static void identified(uv_work_t *work, int status)
     machine_check_gone(m);
 }
 
-/* `boot`: the machine is started from it. */
-static void add_file(struct record *r, uint32_t id, const char *role, const char *path, int fd, bool boot)
+/* `boot`: the machine is started from it; `used`: the recording needs it. */
+static void add_file(struct record *r, uint32_t id, const char *role, const char *path, int fd, bool boot,
+                     bool used)
 {
     char absolute[PATH_MAX];
     if (fd < 0 || r->nfiles == RECORD_MAX_FILES)
@@ -528,26 +530,33 @@ static void add_file(struct record *r, uint32_t id, const char *role, const char
                               .fd = dup(fd),
                               .store = boot && !r->machine->config->self_contained,
                               .embed = boot && r->machine->config->self_contained,
-                              .unused = !boot};
+                              .unused = !used};
     snprintf(f->role, sizeof(f->role), "%s", role);
     snprintf(f->name, sizeof(f->name), "%.299s", path && realpath(path, absolute) ? absolute : "");
 }
 
-/* Identifiers: 1 to 3, and 16 + a disk's place among the devices. */
+uint32_t record_file_of(const struct machine *m, unsigned index)
+{
+    const struct plan_device *d = &m->plan.devices[index];
+    return d->is_disk && !d->writable && !m->config->self_contained ? FIRST_DISK + index : 0;
+}
+
+/* Identifiers: 1 to 3, and FIRST_DISK + a disk's place among the devices. */
 static void list_files(struct machine *m)
 {
     struct record *r = &m->record;
     const struct config *c = m->config;
     const char *bios = c->bios && strcmp(c->bios, "none") != 0 ? c->bios : images_default_bios();
-    add_file(r, 1, "kernel", c->kernel, m->boot.kernel, true);
-    add_file(r, 2, "bios", bios, m->boot.bios, true);
-    add_file(r, 3, "initrd", c->initrd ? c->initrd : c->batch, m->boot.initrd, true);
+    add_file(r, 1, "kernel", c->kernel, m->boot.kernel, true, true);
+    add_file(r, 2, "bios", bios, m->boot.bios, true, true);
+    add_file(r, 3, "initrd", c->initrd ? c->initrd : c->batch, m->boot.initrd, true, true);
     for (unsigned i = 0, disk = 0; i < m->plan.n; i++) {
         char role[48];
         if (!m->plan.devices[i].is_disk)
             continue;
         snprintf(role, sizeof(role), "disk:%s", m->plan.devices[i].id);
-        add_file(r, 16 + i, role, c->disks[disk++].path, m->plan.devices[i].disk.image, false);
+        add_file(r, FIRST_DISK + i, role, c->disks[disk++].path, m->plan.devices[i].disk.image, false,
+                 record_file_of(m, i) != 0);
     }
 }
 

@@ -63,6 +63,10 @@ int record_open(struct machine *m, struct failure *f);
 /* The descriptors that the vcpu makes the journal with, appended to the lists; returns the new number. */
 unsigned record_fds(const struct machine *m, char **names, int *fds, unsigned n);
 
+/* What the recording calls the image of the index-th device, if it is not written and the recording refers to
+ * it; else 0. */
+uint32_t record_file_of(const struct machine *m, unsigned index);
+
 /* Messages of the vcpu. */
 void record_take_journal(struct machine *m, struct control_message *msg);
 void record_cannot_append(struct machine *m, const Cleave__RecordingEnded *e);

@@ -127,12 +127,15 @@ static int from_file(struct bodies *b, const struct journal_entry *e, const uint
     int err = reserve(b, e->c.len + (size_t)1, f);
     if (err)
         return err;
-    ssize_t n = pread(fd, b->buffer, e->c.len, (off_t)e->offset);
-    if (n != (ssize_t)e->c.len || XXH3_64bits(b->buffer, e->c.len) != e->c.digest)
+    uint32_t len = e->c.len - e->tail;
+    ssize_t n = pread(fd, b->buffer, len, (off_t)e->offset);
+    if (e->tail)
+        memcpy(b->buffer + len, e->body, e->tail);
+    if (n != (ssize_t)len || XXH3_64bits(b->buffer, e->c.len) != e->c.digest)
         return failure_set(f, STATUS_FAILED, EBADMSG,
                            "%s: image changed: %s (%s): the %u bytes at offset %" PRIu64
                            " are not those of record %" PRIu64,
-                           b->trace->path, file->name, file->role, e->c.len, e->offset, e->number);
+                           b->trace->path, file->name, file->role, len, e->offset, e->number);
     *data = b->buffer;
     return 1;
 }

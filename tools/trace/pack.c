@@ -51,6 +51,8 @@ static int resolve(struct packing *p, struct journal_entry *e, struct failure *f
         return got;
     p->inlined++;
     e->offset = 0;
+    e->tail = 0;
+    e->body = NULL;
     if (k->number && k->digest == e->c.digest && k->len == e->c.len) {
         e->form = JOURNAL_SAME;
         e->file = k->number;
