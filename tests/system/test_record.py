@@ -92,12 +92,12 @@ def stalled():
         trace = pathlib.Path(folder, 'trace')
         with machine.Machine(*machine.demo('--json', '--record', trace)) as m:
             at = m.expect('# ')
-            m.type('echo rea""dy\n')
+            m.type('dd if=/dev/urandom of=big bs=1M count=80 oflag=direct; echo rea""dy\n') # not the image's: recorded whole
             at = m.expect('ready\r\n', since=at)
             broker = machine.processes(m)['broker']
             os.kill(broker, signal.SIGSTOP)
             try:
-                m.type('dd if=/dev/vda of=/dev/null bs=1M count=80 iflag=direct; echo do""ne\n')
+                m.type('dd if=big of=/dev/null bs=1M iflag=direct; echo do""ne\n')
                 m.expect('done\r\n', since=at)
                 wait_for_event(m, 'recording-ended')
             finally:
