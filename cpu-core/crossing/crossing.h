@@ -43,6 +43,7 @@ uint8_t *link_request_bytes(struct link *l, unsigned queue, unsigned slot);
 /* What the driver accepted of the device's feature bits (0 after a reset): travels with every request from
  * here on. */
 void link_features(struct link *l, uint64_t features);
+uint64_t link_accepted(const struct link *l);
 
 /* Submits the reserved request: numbers, journals and publishes it. link_kick() rings the doorbell once after
  * a batch. */

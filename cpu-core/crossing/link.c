@@ -327,6 +327,11 @@ void link_features(struct link *l, uint64_t features)
     l->features = features;
 }
 
+uint64_t link_accepted(const struct link *l)
+{
+    return l->features;
+}
+
 void link_kick(struct link *l)
 {
     if (l->connected)

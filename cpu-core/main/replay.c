@@ -73,6 +73,7 @@ static void send_output(void *arg, const struct crossing *c, const void *data)
         output.icount = c->icount;
         output.virtual_ns = vclock_ns(&m->clock, c->icount);
         output.queue = c->queue;
+        output.features = link_accepted(l);
         Cleave__Control body = CLEAVE__CONTROL__INIT;
         body.body_case = CLEAVE__CONTROL__BODY_OUTPUT;
         body.output = &output;

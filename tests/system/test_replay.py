@@ -233,6 +233,16 @@ def answer(alter):
         check(report['field'] in ('digest', 'pc', 'icount', 'state hash', 'length') and report['recorded']['icount'] > 0, str(report))
         check('agreed' in report and report['agreed']['icount'] <= report['icount'], str(report))
         replay(trace)
+        for device in 'vda', 'data', 'rng0', 'serial0':
+            replay(trace, '--device', device)
+        replay(trace, '--device', 'rng0', '--wrap', 'env PLAIN=1')
+        messages, _ = replay(other, '--device', 'data', status=6)
+        report = [m for m in messages if m.get('event') == 'device-differs'][0]
+        check((report['request'], report['field']) == (request, 'digest'), str(report))
+        replay(trace, '--device', 'data', '--wrap', 'false', status=1)
+        data.write_bytes(bytes(1 << 20))
+        replay(trace, '--device', 'data', status=1)
+        replay(trace, '--device', 'none', status=2)
 
 
 END = 160  # bytes of an end block; the machine's own end is before it

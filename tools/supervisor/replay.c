@@ -34,8 +34,11 @@ static int read_options(const struct invocation *in, struct replay_options *o, s
         return err;
     *o = (struct replay_options){.engine = engine,
                                  .serial = options_get(in, "serial"),
+                                 .wrap = options_get(in, "wrap"),
                                  .follow = options_has(in, "follow"),
                                  .realtime = speed && !strcmp(speed, "realtime")};
+    if (o->wrap && !options_has(in, "device"))
+        return failure_set(f, STATUS_USAGE, EINVAL, "replay: --wrap needs --device");
     err = trace_option_number(in, "until", &o->until, f);
     if (!err)
         err = trace_option_number(in, "hash-every", &o->hash_every, f);
@@ -159,7 +162,8 @@ int verb_replay(const struct invocation *in, struct failure *f)
         err = trace_open(&t, in->args[0], f);
     if (err)
         return err;
-    int status = replay(in, &t, &options, f);
+    const char *device = options_get(in, "device");
+    int status = device ? replay_device(&t, device, &options, f) : replay(in, &t, &options, f);
     trace_close(&t);
     return status;
 }

@@ -17,6 +17,7 @@ struct replay_options {
     const char *engine;
     const char *serial; /* id of the port whose output is shown, NULL for the first */
     const char *mirror; /* id of a device of the trace whose requests the observer is told, or NULL */
+    const char *wrap;   /* command in front of a lone device's, or NULL */
     bool follow, realtime;
     uint64_t until; /* position at which it stops, 0 for the end */
     uint64_t hash_every, hash_at[REPLAY_MAX_HASHES];
@@ -69,8 +70,9 @@ struct replay_result {
 /* What the owner is told while it runs. */
 struct replay_observer {
     void (*hash)(void *ctx, const Cleave__StateHash *h);
-    void (*registers)(void *ctx, const Cleave__Registers *r);    /* may be NULL without `inspect` */
-    void (*output)(void *ctx, const void *data, size_t len);     /* console bytes; may be NULL */
+    void (*registers)(void *ctx, const Cleave__Registers *r); /* may be NULL without `inspect` */
+    void (*output)(void *ctx, const void *data, size_t len);  /* console bytes; may be NULL */
+    bool (*enough)(void *ctx); /* asked after each message: true ends the replay; may be NULL */
     void (*mirrored)(void *ctx, const Cleave__Output *o);        /* a request, or a part of it */
     void (*said)(void *ctx, const char *role, const char *text); /* lines on a process's stderr */
     void *ctx;
@@ -79,6 +81,10 @@ struct replay_observer {
 /* Runs the plan to its end, or until a signal asks for it. */
 void replay_run(const struct replay_plan *p, const struct replay_observer *o, struct replay_result *r);
 void replay_result_release(struct replay_result *r);
+
+/* Feeds the requests of the trace to one real process of the device `id`, and compares its answers. 0,
+ * STATUS_DIVERGED with the difference reported, or negative errno with the failure. */
+int replay_device(struct trace *t, const char *id, const struct replay_options *o, struct failure *f);
 
 /* The report of a divergence: one JSON object ("event": "diverged"), and lines of text for people, by a
  * callback. */

@@ -330,7 +330,7 @@ void replay_run(const struct replay_plan *plan, const struct replay_observer *o,
         fail(&r, STATUS_FAULT, -err, "cannot prepare the replay: %s", strerror(-err));
     if (!err && !start(&r, &r.broker, "cleave-broker", "broker"))
         start(&r, &r.vcpu, "cleave-vcpu", "vcpu");
-    while (!r.over)
+    while (!r.over && !(o->enough && o->enough(o->ctx)))
         step(&r, -1);
     stop(&r.vcpu);
     stop(&r.broker);

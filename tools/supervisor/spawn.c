@@ -76,28 +76,28 @@ static void say(const char *text)
     (void)n;
 }
 
-static _Noreturn void child(const struct ends *e, const char *path, const char *role, pid_t parent)
+static _Noreturn void child(const struct ends *e, char *const argv[], bool foreground, pid_t parent)
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent)
         _exit(127);
-    setsid();
+    if (!foreground)
+        setsid();
     reset_signals();
-    char *argv[] = {(char *)path, (char *)role, NULL};
-    if (dup2(e->null, STDIN_FILENO) >= 0 && dup2(e->null, STDOUT_FILENO) >= 0 &&
-        dup2(e->errors[1], STDERR_FILENO) >= 0 && dup2(e->control[1], CONTROL_CHILD_FD) >= 0 &&
-        close_range(CONTROL_CHILD_FD + 1, ~0U, 0) == 0)
-        execve(path, argv, environ);
+    if ((foreground || (dup2(e->null, STDIN_FILENO) >= 0 && dup2(e->null, STDOUT_FILENO) >= 0 &&
+                        dup2(e->errors[1], STDERR_FILENO) >= 0)) &&
+        dup2(e->control[1], CONTROL_CHILD_FD) >= 0 && close_range(CONTROL_CHILD_FD + 1, ~0U, 0) == 0)
+        execve(argv[0], argv, environ);
     const char *why = strerrordesc_np(errno);
     say("cannot execute ");
-    say(path);
+    say(argv[0]);
     say(": ");
     say(why ? why : "unknown error");
     say("\n");
     _exit(127);
 }
 
-int spawn(const char *path, const char *role, struct spawned *s)
+int spawn_command(char *const argv[], bool foreground, struct spawned *s)
 {
     struct ends e;
     int err = open_ends(&e);
@@ -114,7 +114,7 @@ int spawn(const char *path, const char *role, struct spawned *s)
     };
     long pid = syscall(SYS_clone3, &args, sizeof(args));
     if (pid == 0)
-        child(&e, path, role, parent);
+        child(&e, argv, foreground, parent);
     if (pid < 0) {
         err = -errno;
         close_ends(&e);
@@ -124,6 +124,12 @@ int spawn(const char *path, const char *role, struct spawned *s)
     e.control[0] = e.errors[0] = -1;
     close_ends(&e);
     return 0;
+}
+
+int spawn(const char *path, const char *role, struct spawned *s)
+{
+    char *argv[] = {(char *)path, (char *)role, NULL};
+    return spawn_command(argv, false, s);
 }
 
 int spawn_find(const char *name, char *path, size_t size)

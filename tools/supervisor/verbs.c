@@ -87,6 +87,10 @@ static const struct option_row replay_options[] = {
     {"follow", OPTION_FLAG, NULL, COMPLETES_NOTHING, NULL, "go on while the trace is being written"},
     {"serial", OPTION_STRING, "ID", COMPLETES_NOTHING, NULL,
      "show the output of this serial port (default: the first)"},
+    {"device", OPTION_STRING, "ID", COMPLETES_NOTHING, NULL,
+     "give the recorded requests to a real process of this device alone, and compare its answers"},
+    {"wrap", OPTION_STRING, "COMMAND", COMPLETES_NOTHING, NULL,
+     "with --device: run the process under this command, such as 'valgrind' or 'gdb --args'"},
     {"image", OPTION_LIST, "ID=FILE", COMPLETES_FILE, NULL,
      "where a file of the trace is now; ID is its role as 'cleave trace info' shows it, or what follows the "
      "colon"},
