@@ -37,22 +37,6 @@ static bool keeps_rdx(const struct insn *in)
     }
 }
 
-/* The integer register that the instruction may write; 0: none. */
-static unsigned target(const struct insn *in)
-{
-    if (in->op >= ISA_BASE_COUNT)
-        return 0;
-    switch (isa_table[in->op].cls) {
-    case ISA_CLASS_STORE:
-    case ISA_CLASS_FSTORE:
-    case ISA_CLASS_FLOAD:
-    case ISA_CLASS_BRANCH:
-        return 0;
-    default:
-        return in->rd;
-    }
-}
-
 /* Whether rd becomes *from + *delta. */
 static bool copies(const struct insn *in, unsigned *from, int32_t *delta)
 {
@@ -82,7 +66,7 @@ static void add(struct group *g, unsigned r, int32_t delta)
 /* What is known after the instruction. */
 static void step(struct group *g, const struct insn *in)
 {
-    unsigned from, rd = target(in);
+    unsigned from, rd = insn_target(in);
     int32_t delta;
 
     if (!keeps_rdx(in)) {
@@ -110,7 +94,7 @@ static void find_copies(const struct tr *t, unsigned base, struct group *g)
 
     for (unsigned k = t->i; k > 0 && t->i - k < COPIES_BACK && !(written >> base & 1); k--) {
         const struct insn *in = &t->seq[k - 1].in;
-        unsigned from, rd = target(in);
+        unsigned from, rd = insn_target(in);
         int32_t delta;
         if (!t->seq[k - 1].conditional && copies(in, &from, &delta) && from == base && rd != base &&
             !(written >> rd & 1))

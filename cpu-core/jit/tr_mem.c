@@ -85,11 +85,37 @@ static void guess_addend(struct tr *t, bool write, unsigned dest)
     other->back = t->e.at;
 }
 
-/* A load of the next element of a list: its address comes from the load before, so that what counts is how
- * soon the access can start. */
+/* The register that the instruction copies; 0: it does something else. */
+static unsigned copied(const struct insn *in)
+{
+    if (in->op == INSN_ADD && (in->rs1 == 0 || in->rs2 == 0))
+        return in->rs1 | in->rs2;
+    return in->op == INSN_ADDI && in->imm == 0 ? in->rs1 : 0;
+}
+
+/* The register whose value before instruction `from` is what `r` holds before instruction `to`; 0: neither. */
+static unsigned held_before(const struct tr *t, unsigned from, unsigned to, unsigned r)
+{
+    while (r && to-- > from) {
+        const struct tr_insn *ti = &t->seq[to];
+        if (insn_target(&ti->in) == r)
+            r = ti->conditional ? 0 : copied(&ti->in);
+    }
+    return r;
+}
+
+/* A load of the next element of a list: its address comes from the same load, one round of a loop before, so that
+ * what counts is how soon the access can start. */
 static bool loads_next(const struct tr *t, const struct insn *in)
 {
-    return in->op == INSN_LD && in->rd == in->rs1 && pinned(t, in->rd);
+    unsigned r;
+
+    if (in->op != INSN_LD || !in->rd || !pinned(t, in->rs1))
+        return false;
+    if (in->rd == in->rs1)
+        return true;
+    r = regs_loop(t) ? held_before(t, 0, t->i, in->rs1) : 0;
+    return r && held_before(t, t->i + 1, t->n, r) == in->rd;
 }
 
 static void open_group(struct tr *t, const struct insn *in, const struct group *g)

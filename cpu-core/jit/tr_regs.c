@@ -25,7 +25,7 @@ static bool all_known(const struct tr *t)
     return true;
 }
 
-static bool loops(const struct tr *t)
+bool regs_loop(const struct tr *t)
 {
     if (t->end != END_NONE && tr_is_head(t, t->end))
         return true;
@@ -107,7 +107,7 @@ void regs_choose(struct tr *t)
 
     memcpy(t->pin, target_pin, sizeof t->pin);
     t->nlent = 0;
-    if (!loops(t) || !all_known(t))
+    if (!regs_loop(t) || !all_known(t))
         return;
     for (unsigned i = 0; i < t->n; i++)
         count(&t->seq[i].in, &u);

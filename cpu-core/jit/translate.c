@@ -169,6 +169,21 @@ static void collect(struct tr *t, const uint8_t *page)
     t->end = offset;
 }
 
+unsigned insn_target(const struct insn *in)
+{
+    if (in->op >= ISA_BASE_COUNT)
+        return 0;
+    switch (isa_table[in->op].cls) {
+    case ISA_CLASS_STORE:
+    case ISA_CLASS_FSTORE:
+    case ISA_CLASS_FLOAD:
+    case ISA_CLASS_BRANCH:
+        return 0;
+    default:
+        return in->rd;
+    }
+}
+
 unsigned tr_use(struct tr *t, unsigned r, unsigned scratch)
 {
     if (pinned(t, r))

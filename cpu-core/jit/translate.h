@@ -108,6 +108,9 @@ static inline bool tr_is_head(const struct tr *t, int32_t target)
     return t->n && target == t->seq[0].offset && !t->key.single;
 }
 
+/* The integer register that the instruction may write; 0: none. */
+unsigned insn_target(const struct insn *in);
+
 /* Host register that holds guest register `r`: its own, or `scratch` after a load. */
 unsigned tr_use(struct tr *t, unsigned r, unsigned scratch);
 
@@ -129,6 +132,7 @@ void tr_step(struct tr *t);                            /* the instruction throug
 /* tr_regs.c: registers that a loop lends. regs_choose() decides; emitted are: at the block's entry, taking
  * them; before leaving the block or calling fixed code, giving them back; after such a call, taking them
  * again. None uses another register or the flags. */
+bool regs_loop(const struct tr *t); /* whether the block jumps to its own head */
 void regs_choose(struct tr *t);
 void regs_enter(struct tr *t, struct emitter *e);
 void regs_give_back(const struct tr *t, struct emitter *e);
