@@ -59,23 +59,39 @@ bool tr_branch(struct tr *t, const struct insn *in)
     return true;
 }
 
-/* `in` unless the branch before it is taken, without a jump. A skipped instruction is not a step. */
-void tr_conditional(struct tr *t, const struct insn *branch, const struct insn *in)
+/* Adds `n` steps if the condition holds; uses rcx. */
+static void refund_if(struct emitter *e, enum x64_cond cc, unsigned n)
 {
+    emit_setcc(e, cc, RCX);
+    emit_op(e, X_MOVZX8, RCX, rm_reg(RCX));
+    if (n == 3)
+        emit_lea(e, RCX, rm_sib(RCX, RCX, 1, 0));
+    emit_lea(e, REG_LEFT, rm_sib(REG_LEFT, RCX, n == 2, 0));
+}
+
+/* The instructions from t->i that are under the condition, unless the branch before them is taken, without a
+ * jump. Skipped ones are no steps. */
+unsigned tr_conditional(struct tr *t, const struct insn *branch)
+{
+    const struct tr_insn *run = &t->seq[t->i];
     struct emitter *e = &t->e;
     enum x64_cond taken = condition(branch->op);
-    unsigned d = tr_dest(t, in->rd, RAX);
+    unsigned rd = run->in.rd, n = run->conditional, d = tr_dest(t, rd, RAX);
 
     t->group.regs = 0;
-    emit_load(e, RDX, gx(t, in->rd));
-    tr_int(t, in);
+    emit_load(e, RDX, gx(t, rd));
+    for (unsigned k = 0; k < n; k++) {
+        if (k + 1 < n && tr_fuse_pair(t, &run[k].in, &run[k + 1].in))
+            k++;
+        else
+            tr_int(t, &run[k].in);
+    }
     compare(t, branch);
-    emit_load(e, d, gx(t, in->rd));
+    emit_load(e, d, gx(t, rd));
     emit_op(e, X_CMOV(taken) | OPC_W, d, rm_reg(RDX));
-    tr_set(t, in->rd, d);
-    emit_setcc(e, taken, RCX);
-    emit_op(e, X_MOVZX8, RCX, rm_reg(RCX));
-    emit_alu(e, ALU_ADD, REG_LEFT, rm_reg(RCX));
+    tr_set(t, rd, d);
+    refund_if(e, taken, n);
+    return n - 1;
 }
 
 /* rd = the address after this instruction, computed in rcx if it lives in memory. */

@@ -104,13 +104,9 @@ static bool quotient_and_remainder(struct tr *t, const struct insn *a, const str
     return false;
 }
 
-bool tr_fuse(struct tr *t)
+bool tr_fuse_pair(struct tr *t, const struct insn *a, const struct insn *b)
 {
-    const struct tr_insn *first = &t->seq[t->i];
-    const struct insn *a = &first->in, *b = &first[1].in;
-
-    if (t->i + 1 >= t->n || first->falls || first[1].falls || first[1].conditional || first->conditional ||
-        !a->rd)
+    if (!a->rd)
         return false;
     if (isa_table[a->op].cls == ISA_CLASS_DIV)
         return quotient_and_remainder(t, a, b);
@@ -126,4 +122,12 @@ bool tr_fuse(struct tr *t)
     default:
         return false;
     }
+}
+
+bool tr_fuse(struct tr *t)
+{
+    const struct tr_insn *first = &t->seq[t->i];
+
+    return t->i + 1 < t->n && !first->falls && !first[1].falls && !first[1].conditional &&
+           tr_fuse_pair(t, &first->in, &first[1].in);
 }

@@ -93,7 +93,8 @@ static unsigned copied(const struct insn *in)
     return in->op == INSN_ADDI && in->imm == 0 ? in->rs1 : 0;
 }
 
-/* The register whose value before instruction `from` is what `r` holds before instruction `to`; 0: neither. */
+/* The register whose value before instruction `from` is what `r` holds before instruction `to`; 0: neither.
+ */
 static unsigned held_before(const struct tr *t, unsigned from, unsigned to, unsigned r)
 {
     while (r && to-- > from) {
@@ -104,8 +105,8 @@ static unsigned held_before(const struct tr *t, unsigned from, unsigned to, unsi
     return r;
 }
 
-/* A load of the next element of a list: its address comes from the same load, one round of a loop before, so that
- * what counts is how soon the access can start. */
+/* A load of the next element of a list: its address comes from the same load, one round of a loop before, so
+ * that what counts is how soon the access can start. */
 static bool loads_next(const struct tr *t, const struct insn *in)
 {
     unsigned r;

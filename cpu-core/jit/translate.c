@@ -41,19 +41,25 @@ static bool visited(const struct tr *t, int32_t offset)
     return false;
 }
 
-/* Whether the branch `in` at `offset` skips one computation that does not change what it compares: both
- * become straight-line code. */
-static bool skips_one(const struct insn *in, const uint8_t *page, unsigned offset, struct insn *skipped)
+/* The number of instructions that the branch `in` at `offset` skips, if they compute one register that it
+ * does not compare, step by step: they become straight-line code with the branch. Otherwise 0. */
+static unsigned skips(const struct insn *in, const uint8_t *page, unsigned offset, struct insn *run)
 {
-    uint32_t bits;
+    unsigned target = offset + (unsigned)in->imm, n = 0;
 
     offset += in->len;
-    if (isa_table[in->op].cls != ISA_CLASS_BRANCH || offset >= PAGE_SIZE)
-        return false;
-    bits = fetch(page, offset);
-    return !crosses(bits, offset) && isa_decode(bits, skipped) == 0 &&
-           isa_table[skipped->op].cls == ISA_CLASS_ALU && in->imm == in->len + skipped->len && skipped->rd &&
-           skipped->rd != in->rs1 && skipped->rd != in->rs2;
+    if (isa_table[in->op].cls != ISA_CLASS_BRANCH || in->imm <= in->len)
+        return 0;
+    while (offset < target && offset < PAGE_SIZE && n < SKIPS_MAX) {
+        uint32_t bits = fetch(page, offset);
+        const struct insn *first = run, *next = &run[n++];
+        if (crosses(bits, offset) || isa_decode(bits, &run[n - 1]) != 0 ||
+            isa_table[next->op].cls != ISA_CLASS_ALU || !next->rd || next->rd == in->rs1 ||
+            next->rd == in->rs2 || next->rd != first->rd)
+            return 0;
+        offset += next->len;
+    }
+    return offset == target ? n : 0;
 }
 
 /* Whether the branch tries again what a failed sc did. */
@@ -132,7 +138,8 @@ static void collect(struct tr *t, const uint8_t *page)
 {
     int32_t offset = (int32_t)(t->key.pa & ~PAGE_MASK);
     unsigned exits = 0;
-    struct insn skipped;
+    struct insn run[SKIPS_MAX];
+    unsigned skipped;
 
     t->end = END_NONE;
     while (t->n < BLOCK_INSNS) {
@@ -154,13 +161,16 @@ static void collect(struct tr *t, const uint8_t *page)
             ti->in = (struct insn){.bits = bits, .op = ISA_COUNT, .len = (uint8_t)isa_length(bits)};
             return;
         }
-        if (t->n + 1 < BLOCK_INSNS && skips_one(&ti->in, page, (unsigned)offset, &skipped)) {
+        skipped = skips(&ti->in, page, (unsigned)offset, run);
+        if (skipped && t->n + skipped <= BLOCK_INSNS) {
             ti->falls = ti->converted = true;
             offset += ti->in.len;
-            t->seq[t->n] = (struct tr_insn){.in = skipped, .offset = (uint16_t)offset, .conditional = true};
-            t->block.granules |= granules_of(offset, skipped.len);
-            t->n++;
-            offset += skipped.len;
+            for (unsigned i = 0; i < skipped; i++) {
+                t->seq[t->n++] = (struct tr_insn){
+                    .in = run[i], .offset = (uint16_t)offset, .conditional = (uint8_t)(skipped - i)};
+                t->block.granules |= granules_of(offset, run[i].len);
+                offset += run[i].len;
+            }
             continue;
         }
         if (!follow(t, ti, &offset, &exits))
@@ -479,14 +489,16 @@ static void emit_block(struct tr *t)
         emit_count(t);
     for (t->i = 0; t->i < t->n; t->i++) {
         const struct insn *in = &t->seq[t->i].in;
-        bool pair = false;
+        unsigned more = 0;
         t->begins[t->i] = (uint16_t)(t->e.at - begin);
         if (t->seq[t->i].conditional)
-            tr_conditional(t, &t->seq[t->i - 1].in, in);
-        else if (!(pair = tr_fuse(t)) && !translate_insn(t, in))
+            more = tr_conditional(t, &t->seq[t->i - 1].in);
+        else if (tr_fuse(t))
+            more = 1;
+        else if (!translate_insn(t, in))
             tr_step(t);
         group_update(t, in);
-        if (pair) {
+        while (more--) {
             t->begins[++t->i] = (uint16_t)(t->e.at - begin);
             group_update(t, &t->seq[t->i].in);
         }

@@ -6,6 +6,7 @@
 
 #define BLOCK_INSNS 64u /* at most; `refund` of a site has 7 bits */
 #define SIDE_EXITS  8u
+#define SKIPS_MAX   3u /* instructions under one condition */
 
 enum stub_kind {
     STUB_LOAD,
@@ -62,9 +63,9 @@ struct lent {
 struct tr_insn {
     struct insn in;
     uint16_t offset;
-    bool falls;       /* a branch or jump after which the block goes on */
-    bool converted;   /* a branch over the next instruction, which does its work: it is … */
-    bool conditional; /* … this one */
+    bool falls;          /* a branch or jump after which the block goes on */
+    bool converted;      /* a branch over the next instructions, which do its work: they are … */
+    uint8_t conditional; /* … this one and the following, so many; 0: no */
 };
 
 struct tr {
@@ -141,6 +142,7 @@ void regs_take(const struct tr *t, struct emitter *e);
 /* The classes. False: not translated, goes through the interpreter. */
 bool tr_int(struct tr *t, const struct insn *in);
 bool tr_fuse(struct tr *t); /* instructions t->i and the next, if they are one to the host */
+bool tr_fuse_pair(struct tr *t, const struct insn *a, const struct insn *b); /* the same, whatever they are */
 void tr_divide(struct tr *t, const struct insn *in, unsigned quotient,
                unsigned remainder); /* 0: not wanted */
 bool tr_load(struct tr *t, const struct insn *in);
@@ -154,7 +156,7 @@ bool tr_csr(struct tr *t, const struct insn *in);
 void tr_csr_stub(struct tr *t, struct stub *s);
 bool tr_sys(struct tr *t, const struct insn *in);
 bool tr_cbo(struct tr *t, const struct insn *in);
-void tr_conditional(struct tr *t, const struct insn *branch, const struct insn *in);
+unsigned tr_conditional(struct tr *t, const struct insn *branch); /* returns how many after t->i it did */
 bool tr_branch(struct tr *t, const struct insn *in);
 bool tr_jump(struct tr *t, const struct insn *in);
 

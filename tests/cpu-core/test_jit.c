@@ -299,11 +299,86 @@ static void test_loops(void **state)
     }
 }
 
+/* Rounds through a list, whose links go from page to page, with the next element's address loaded into the
+ * base itself or copied there, and stores that change the order. */
+#define ELEMENTS 40u
+
+static void write_list(struct pair *p)
+{
+    unsigned at = any(p, true), next = any(p, true), i = 0;
+    uint32_t code[6];
+    uint64_t elements[ELEMENTS + 1];
+
+    for (unsigned k = 0; k < ELEMENTS; k++)
+        elements[k] = STREAM_BASE + (1u << 20) + 8 * (uint64_t)below(p, 2000);
+    elements[ELEMENTS] = elements[0];
+    at = at ? at : 9;
+    if (next == at || next == 0)
+        next = at == 14 ? 15 : 14;
+    if (below(p, 3))
+        code[i++] = type_i(0, next, 0, at, 0x13);
+    else
+        next = at;
+    code[i++] = type_i(0, at, 3, next, 0x03);
+    if (below(p, 2))
+        code[i++] = type_s(0, next, at, 3);
+    code[i++] = type_i(-1, COUNTER, 0, COUNTER, 0x13);
+    code[i] = type_b(-4 * (int32_t)i, 0, COUNTER, 1);
+    i++;
+    code[i] = type_b(-4 * (int32_t)i, 0, 0, 0);
+    i++;
+    for (unsigned k = 0; k < 2; k++) {
+        struct bare *b = k ? &p->interp : &p->jit;
+        assert_int_equal(mmu_dma_write(b->mmu, STREAM_BASE, code, 4 * i), 0);
+        for (unsigned e = 0; e < ELEMENTS; e++)
+            assert_int_equal(mmu_dma_write(b->mmu, elements[e], &elements[e + 1], 8), 0);
+        hart_reset(&b->hart, STREAM_BASE);
+        b->hart.mtvec = STREAM_BASE;
+        b->hart.x[at] = b->hart.x[next] = elements[0];
+        b->hart.x[COUNTER] = below(p, 100);
+        p->interp.hart.x[COUNTER] = p->jit.hart.x[COUNTER];
+    }
+}
+
+static void test_lists(void **state)
+{
+    for (uint64_t seed = 1; seed <= 60; seed++) {
+        struct pair *p = begin(seed, true, (unsigned)seed % 3);
+        write_list(p);
+        for (unsigned i = 0; i < 200; i++) {
+            run_both(p, 1 + below(p, seed % 4 ? 400 : 5), i % 50 == 0);
+            if (below(p, 30) == 0)
+                mmu_flush(p->jit.mmu);
+            if (below(p, 60) == 0)
+                mmu_ram_hash(p->jit.mmu);
+        }
+        run_both(p, 1, true);
+        end(p);
+    }
+}
+
 /* What pairs of instructions are made of that are one to the host, and their neighbours that are not. */
 static unsigned amount(struct pair *p)
 {
     static const unsigned amounts[] = {1, 2, 3, 4, 16, 31, 32, 33, 48, 56, 0, 63};
     return amounts[below(p, 12)];
+}
+
+/* A branch over some computations, most often of one register that it does not compare. */
+static unsigned write_conditional(struct pair *p, uint32_t *code)
+{
+    unsigned rd = any(p, true), n = 1 + below(p, 4), compared = below(p, 8) ? rd ^ 1 : rd;
+
+    code[0] = type_b(4 * (int32_t)n + 4, below(p, 2) ? compared : 0, any(p, false),
+                     below(p, 2) ? below(p, 2) : 4 + below(p, 4));
+    for (unsigned i = 1; i <= n; i++) {
+        unsigned to = below(p, 16) ? rd : any(p, true);
+        code[i] =
+            below(p, 2)
+                ? type_i((int32_t)amount(p), below(p, 2) ? rd : any(p, false), below(p, 2) ? 1 : 5, to, 0x13)
+                : type_r(0, any(p, false), below(p, 2) ? rd : any(p, false), below(p, 8), to, 0x33);
+    }
+    return n + 1;
 }
 
 static unsigned write_pair(struct pair *p, uint32_t *code)
@@ -312,7 +387,10 @@ static unsigned write_pair(struct pair *p, uint32_t *code)
     unsigned same = below(p, 8) ? rd : any(p, true), opcode = below(p, 2) ? 0x33 : 0x3b;
     unsigned left = amount(p), right = below(p, 2) ? left : amount(p);
 
-    switch (below(p, 5)) {
+    switch (below(p, 7)) {
+    case 5:
+    case 6:
+        return write_conditional(p, code);
     case 0:
         code[0] = type_i((int32_t)left, rs1, 1, rd, 0x13);
         code[1] = type_i((int32_t)(right | below(p, 2) << 10), rd, 5, same, 0x13);
@@ -340,7 +418,7 @@ static void test_pairs(void **state)
 {
     for (uint64_t seed = 1; seed <= 60; seed++) {
         struct pair *p = begin(seed, true, 0);
-        uint32_t code[402];
+        uint32_t code[408];
         unsigned n = 0;
         while (n < 400) {
             n += write_pair(p, code + n);
@@ -548,7 +626,7 @@ int main(void)
         cmocka_unit_test(test_flushes),    cmocka_unit_test(test_dma_into_code),
         cmocka_unit_test(test_loops),      cmocka_unit_test(test_crossing_page),
         cmocka_unit_test(test_pairs),      cmocka_unit_test(test_system),
-        cmocka_unit_test(test_fp_status),
+        cmocka_unit_test(test_fp_status),  cmocka_unit_test(test_lists),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
