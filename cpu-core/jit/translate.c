@@ -81,7 +81,13 @@ static bool follow(struct tr *t, struct tr_insn *ti, int32_t *offset, unsigned *
 
     switch (isa_table[in->op].cls) {
     case ISA_CLASS_BRANCH:
-        if ((in->imm < 0 && !is_retry(t, ti)) || ++*exits > SIDE_EXITS)
+        if (in->imm < 0 && !is_retry(t, ti)) {
+            if (visited(t, target))
+                return false;
+            if (!t->sure)
+                t->sure = t->n;
+        }
+        if (++*exits > SIDE_EXITS)
             return false;
         ti->falls = true;
         *offset += in->len;
@@ -133,8 +139,8 @@ static void collect_crossing(struct tr *t, uint32_t bits, int32_t offset)
         t->end = offset;
 }
 
-/* Decodes the block from the key's address. */
-static void collect(struct tr *t, const uint8_t *page)
+/* Decodes the block from the key's address; may go past branches back that do not end it in the end. */
+static void collect_all(struct tr *t, const uint8_t *page)
 {
     int32_t offset = (int32_t)(t->key.pa & ~PAGE_MASK);
     unsigned exits = 0;
@@ -177,6 +183,21 @@ static void collect(struct tr *t, const uint8_t *page)
             return;
     }
     t->end = offset;
+}
+
+static void collect(struct tr *t, const uint8_t *page)
+{
+    t->sure = 0;
+    collect_all(t, page);
+    if (!t->sure || regs_loop(t))
+        return;
+    /* Most branches back are taken: only in a loop of this block they are the exceptions. */
+    t->n = t->sure;
+    t->seq[t->n - 1].falls = false;
+    t->end = END_NONE;
+    t->block.granules = 0;
+    for (unsigned i = 0; i < t->n; i++)
+        t->block.granules |= granules_of(t->seq[i].offset, t->seq[i].in.len);
 }
 
 unsigned insn_target(const struct insn *in)

@@ -77,6 +77,7 @@ struct tr {
     struct tr_insn seq[BLOCK_INSNS];
     uint16_t begins[BLOCK_INSNS]; /* of each instruction's code, in the block's */
     unsigned n, i;
+    unsigned sure; /* instructions to the first branch back, inclusive; 0: there is none */
     int32_t end;           /* offset where the block goes on after its last instruction, or END_… */
     const uint8_t *second; /* the rest of the only instruction, which crosses the page; or NULL */
     uint8_t *head;
