@@ -13,10 +13,12 @@
 #define BYTES_PER_BLOCK 384u
 #define BYTES_PER_LINK  192u
 #define BYTES_PER_WORD  1024u
+#define BYTES_PER_FAR   256u
 
 _Static_assert(JIT_CODE_MIN / REGIONS / 8 * 3 > 2 * BLOCK_BYTES_MAX, "the smallest region has room");
 _Static_assert(JIT_CODE_MIN / REGIONS / BYTES_PER_LINK > 2 * BLOCK_LINKS_MAX, "and so have its tables");
 _Static_assert(JIT_CODE_MIN / REGIONS / BYTES_PER_WORD > 2 * BLOCK_WORDS_MAX, "and so have its tables");
+_Static_assert(JIT_CODE_MIN / REGIONS / BYTES_PER_FAR > 2 * BLOCK_FARS_MAX, "and so have its tables");
 _Static_assert(HELPERS * sizeof(void *) + CONSTANTS * 16 <= HELPERS_BYTES, "links follow the pointers");
 
 static void *reserve(size_t size)
@@ -45,12 +47,17 @@ static void region_reset(struct blocks *t, unsigned i)
     r->cold = r->hot + t->size.hot_bytes;
     if (i == 0)
         r->hot += t->fixed_len;
-    r->nblocks = r->nlinks = r->nwords = 0;
+    r->nblocks = r->nlinks = r->nwords = r->nfars = 0;
 }
 
 static size_t words_bytes(const struct blocks *t)
 {
     return REGIONS * t->size.words * sizeof(uint64_t);
+}
+
+static size_t fars_bytes(const struct blocks *t)
+{
+    return REGIONS * t->size.fars * sizeof(struct jump_slot);
 }
 
 static size_t pool_bytes(const struct blocks *t)
@@ -65,6 +72,7 @@ static void choose_size(struct region_size *s, uint64_t code_bytes)
     s->blocks = s->bytes / BYTES_PER_BLOCK;
     s->links = s->bytes / BYTES_PER_LINK;
     s->words = s->bytes / BYTES_PER_WORD;
+    s->fars = s->bytes / BYTES_PER_FAR;
 }
 
 int blocks_create(struct blocks *t, struct mmu *mmu, uint64_t code_bytes)
@@ -76,7 +84,7 @@ int blocks_create(struct blocks *t, struct mmu *mmu, uint64_t code_bytes)
     memset(t, 0, sizeof *t);
     choose_size(&t->size, code_bytes);
     t->mmu = mmu;
-    data = HELPERS_BYTES + words_bytes(t) + REGIONS * t->size.links * sizeof(struct link);
+    data = HELPERS_BYTES + words_bytes(t) + fars_bytes(t) + REGIONS * t->size.links * sizeof(struct link);
     data = (data + PAGE_SIZE - 1) & PAGE_MASK;
     rc = mcode_create(&t->code, (size_t)REGIONS * t->size.bytes, data);
     if (rc)
@@ -94,9 +102,12 @@ int blocks_create(struct blocks *t, struct mmu *mmu, uint64_t code_bytes)
     t->constants = (void *)(t->helpers + HELPERS);
     for (unsigned i = 0; i < REGIONS; i++) {
         t->regions[i].blocks = pool + (size_t)i * t->size.blocks;
-        t->regions[i].links = (struct link *)(void *)(t->code.data + HELPERS_BYTES + words_bytes(t)) +
-                              (size_t)i * t->size.links;
+        t->regions[i].links =
+            (struct link *)(void *)(t->code.data + HELPERS_BYTES + words_bytes(t) + fars_bytes(t)) +
+            (size_t)i * t->size.links;
         t->regions[i].words = (uint64_t *)(void *)(t->code.data + HELPERS_BYTES) + (size_t)i * t->size.words;
+        t->regions[i].fars = (struct jump_slot *)(void *)(t->code.data + HELPERS_BYTES + words_bytes(t)) +
+                             (size_t)i * t->size.fars;
         region_reset(t, i);
     }
     return 0;
@@ -242,7 +253,8 @@ static bool has_room(const struct blocks *t, unsigned i)
 
     return r->hot + BLOCK_BYTES_MAX <= begin + t->size.hot_bytes &&
            r->cold + BLOCK_BYTES_MAX <= begin + t->size.bytes && r->nblocks < t->size.blocks &&
-           r->nlinks + BLOCK_LINKS_MAX <= t->size.links && r->nwords + BLOCK_WORDS_MAX <= t->size.words;
+           r->nlinks + BLOCK_LINKS_MAX <= t->size.links && r->nwords + BLOCK_WORDS_MAX <= t->size.words &&
+           r->nfars + BLOCK_FARS_MAX <= t->size.fars;
 }
 
 struct region *blocks_region(struct blocks *t)
@@ -273,6 +285,21 @@ uint64_t *blocks_word(struct blocks *t)
 
     *word = 0;
     return word;
+}
+
+struct jump_slot *blocks_far(struct blocks *t)
+{
+    struct region *r = &t->regions[t->current];
+    struct jump_slot *far = &r->fars[r->nfars++];
+
+    *far = (struct jump_slot){0};
+    return far;
+}
+
+void blocks_forget_fars(struct blocks *t)
+{
+    for (unsigned i = 0; i < REGIONS; i++)
+        memset(t->regions[i].fars, 0, t->regions[i].nfars * sizeof(struct jump_slot));
 }
 
 struct block *blocks_add(struct blocks *t, const struct block *block)

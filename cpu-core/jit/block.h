@@ -15,6 +15,7 @@
 #define BLOCK_BYTES_MAX 32768u /* of code, and of stubs */
 #define BLOCK_LINKS_MAX 128u
 #define BLOCK_WORDS_MAX 72u
+#define BLOCK_FARS_MAX  16u
 
 #define GRANULE_SHIFT 6 /* code is tracked by 64 bytes */
 
@@ -32,6 +33,13 @@ struct block_key {
 };
 
 struct block;
+
+/* Where a jump led to. The block is perhaps dropped, the slot valid while the tag is what its reader
+ * computes. */
+struct jump_slot {
+    uint64_t tag;
+    const struct block *block;
+};
 
 /* A direct jump from one block to another in the same physical page: translated code jumps to *code. */
 struct link {
@@ -75,14 +83,15 @@ struct region {
         *cold; /* writable view: where the next code goes, and its stubs in the region's second half */
     struct block *blocks;
     struct link *links;
-    uint64_t *words; /* that code keeps something in */
-    uint32_t nblocks, nlinks, nwords;
+    uint64_t *words;        /* that code keeps something in */
+    struct jump_slot *fars; /* of jumps to other pages */
+    uint32_t nblocks, nlinks, nwords, nfars;
 };
 
 /* What fits into each region. */
 struct region_size {
     uint32_t bytes, hot_bytes; /* of code; of it before the stubs */
-    uint32_t blocks, links, words;
+    uint32_t blocks, links, words, fars;
 };
 
 struct blocks {
@@ -97,7 +106,7 @@ struct blocks {
     struct block **by_key;   /* hash heads */
     struct block **by_page;  /* one a page of RAM */
     uint64_t *page_granules; /* likewise: union of its blocks' */
-    const uint8_t *stale;    /* `code` of dropped blocks: goes on at the address in rax */
+    const uint8_t *stale;    /* `code` of dropped blocks: goes on where the one in rcx begins in the page */
     uint64_t drops;          /* changes whenever a block is dropped */
     uint64_t reuses;         /* changes whenever dropped blocks cease to exist: what points to one is stale */
     uint64_t live;
@@ -121,6 +130,10 @@ struct link *blocks_link(struct blocks *t, uint16_t offset, bool single);
 
 /* A word in reach of the code of the block being made, 0 at first. */
 uint64_t *blocks_word(struct blocks *t);
+
+/* The slot of a jump to another page from the block being made; and all slots to be empty again. */
+struct jump_slot *blocks_far(struct blocks *t);
+void blocks_forget_fars(struct blocks *t);
 
 /* Enters a block translated into the current region, with the last `nlinks` links as its own. `block` is
  * copied. */

@@ -17,11 +17,6 @@
  * hart.jump_salt. */
 #define JUMP_SLOTS 16384u
 
-struct jump_slot {
-    uint64_t tag;
-    const struct block *block; /* perhaps dropped */
-};
-
 struct jump_cache {
     struct jump_slot slots[JUMP_SLOTS];
     uint64_t fetch_gen, reuses; /* of the bank and the block table when the slots were last valid */
@@ -63,6 +58,7 @@ struct jit {
     const uint8_t *exit_lookup; /* rax: address to go on at */
     const uint8_t *exit_link;   /* rdx: the link */
     const uint8_t *exit_at;     /* eax: offset in the page, ecx: reason */
+    const uint8_t *far;         /* rax: address to go on at, rdx: the slot of the jump's site */
     const uint8_t *load, *store, *group, *step;
     const uint8_t *refill[2]; /* for writes: [1]; keeps all registers but rcx; ZF = 0: the access hits now */
     const uint8_t *csr, *ecall, *sret, *mret, *cbo_zero;
@@ -151,12 +147,19 @@ void fp_enter(struct hart *h);     /* from the hart: rounding mode; no flags */
 void fp_leave(struct hart *h);     /* to the hart: adds the flags */
 unsigned fp_flags(unsigned mxcsr); /* fflags of the flags in MXCSR */
 
-/* The part of the jump salt that says what code was translated under. */
+/* tr_goto.c: the fixed code of jumps, after that of the exits. */
+void goto_emit_fixed(struct jit *j, struct emitter *e);
+
+/* The jump salt: what code was translated under, of which bank the cache is (so that salts of different banks
+ * differ, which the slots of sites rely on), and its generation. */
 #define MODE_FP_ON   1ull
 #define MODE_FP_SLOW (1ull << 63)
 #define MODE_MASK    (MODE_FP_ON | MODE_FP_SLOW)
+#define SALT_BANK    1
 #define SALT_SHIFT   57
 #define SALT_GENS    64u
+
+_Static_assert(HART_MAX *TLB_BANKS <= PAGE_SIZE / 2, "the bits of a page's address stay free");
 
 static inline enum fp_mode fp_mode(const struct hart *h)
 {

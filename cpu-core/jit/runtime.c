@@ -203,6 +203,7 @@ static void emit_fixed(struct jit *j)
         ((uint8_t *)j->blocks.constants[CONST_FFLAGS])[i] = (uint8_t)fp_flags(i);
     emit_enter(&e);
     emit_exits(j, &e);
+    goto_emit_fixed(j, &e);
     for (unsigned i = 0; i < sizeof calls / sizeof *calls; i++) {
         helpers[i] = calls[i].function;
         *calls[i].entry = emit_helper(&e, &helpers[i]);
@@ -212,7 +213,6 @@ static void emit_fixed(struct jit *j)
         j->refill[write] = emit_refill(&e, write, &helpers[sizeof calls / sizeof *calls]);
     emit_load_fpins(j, &e);
     memcpy(&j->enter, &enter, sizeof enter);
-    j->blocks.stale = j->exit_lookup;
     j->blocks.fixed_len = (size_t)(e.at - r->hot);
     r->hot = e.at;
 }
@@ -222,18 +222,20 @@ static void emit_fixed(struct jit *j)
 void jit_sync_context(struct jit *j, struct hart *h)
 {
     const struct tlb_bank *b = h->fetch_bank;
-    struct jump_cache *c = &j->jumps[h->id * TLB_BANKS + b->index];
+    unsigned index = h->id * TLB_BANKS + b->index;
+    struct jump_cache *c = &j->jumps[index];
 
     if (c->fetch_gen != b->fetch_gen || c->reuses != j->blocks.reuses || c->gen == 0) {
         c->fetch_gen = b->fetch_gen;
         c->reuses = j->blocks.reuses;
         if (++c->gen == SALT_GENS) {
             memset(c->slots, 0, sizeof c->slots);
+            blocks_forget_fars(&j->blocks);
             c->gen = 1; /* generation 0 would make empty slots valid */
         }
     }
     h->jumps = c->slots;
-    h->jump_salt = (uint64_t)c->gen << SALT_SHIFT ^ mode_of(h);
+    h->jump_salt = (uint64_t)c->gen << SALT_SHIFT ^ (uint64_t)index << SALT_BANK ^ mode_of(h);
 }
 
 /* Host address of the page that h->pc is in. NULL: not RAM; negative in *err: an exception is recorded. */

@@ -107,12 +107,26 @@ static void set_link(struct tr *t, const struct insn *in)
     tr_set(t, in->rd, d);
 }
 
+/* Whether the jump goes where the instruction before says, from the page: a call to far away. */
+static bool known_target(const struct tr *t, const struct insn *in, int32_t *target)
+{
+    const struct tr_insn *before = &t->seq[t->i ? t->i - 1 : 0];
+    int64_t offset = (int64_t)(int32_t)((uint32_t)before->in.imm << 12) + before->offset + in->imm;
+
+    if (before->in.op != INSN_AUIPC || before->in.rd != in->rs1 || !in->rs1 || offset != (int32_t)offset)
+        return false;
+    *target = (int32_t)offset & -2;
+    return true;
+}
+
 bool tr_jump(struct tr *t, const struct insn *in)
 {
-    if (in->op == INSN_JAL) {
+    int32_t target = t->seq[t->i].offset + in->imm;
+
+    if (in->op == INSN_JAL || known_target(t, in, &target)) {
         set_link(t, in);
         if (!t->seq[t->i].falls)
-            tr_goto(t, &t->e, t->seq[t->i].offset + in->imm);
+            tr_goto(t, &t->e, target);
         return true;
     }
     if (pinned(t, in->rs1) && in->imm) {

@@ -251,60 +251,6 @@ struct site tr_site(const struct tr *t, unsigned i)
         .offset = t->seq[i].offset, .len = t->seq[i].in.len, .refund = (uint8_t)(t->n - i), .size = 1};
 }
 
-/* Jumps through the link to the block at `offset`; its stub follows in the cold code. */
-static void goto_link(struct tr *t, struct emitter *e, uint16_t offset, bool single)
-{
-    struct link *l = blocks_link(&t->j->blocks, offset, single);
-
-    regs_give_back(t, e);
-    t->block.nlinks++;
-    emit_jmp_mem(e, rm_at(&l->code));
-    l->stub = t->cold.at + t->cold.run;
-    l->code = l->stub;
-    emit_op(&t->cold, X_LEA | OPC_W, RDX, rm_at(l));
-    emit_jmp_run(&t->cold, t->j->exit_link);
-}
-
-#define JUMP_SHIFT 4 /* log2 of the size of a slot */
-_Static_assert(sizeof(struct jump_slot) == 1 << JUMP_SHIFT, "slots are indexed by a shift");
-
-void tr_goto_address(struct tr *t, struct emitter *e)
-{
-    uint8_t *miss;
-    int32_t disp;
-
-    regs_give_back(t, e);
-    /* rdx = tag, ecx = offset of jump_slot() */
-    emit_load(e, RDX, rm_mem(REG_HART, HART(jump_salt)));
-    emit_alu(e, ALU_XOR, RDX, rm_reg(RAX));
-    emit_op_imm(e, OPC(0, 0, 0x69), RCX, rm_reg(RDX), 4, (int32_t)JUMP_HASH);
-    emit_shift32(e, SHIFT_SHR, rm_reg(RCX), 18 - JUMP_SHIFT);
-    emit_alu_const32(e, ALU_AND, rm_reg(RCX), (int32_t)(JUMP_SLOTS - 1) << JUMP_SHIFT);
-    emit_alu(e, ALU_ADD, RCX, rm_mem(REG_HART, HART(jumps)));
-    emit_alu(e, ALU_CMP, RDX, rm_mem(RCX, offsetof(struct jump_slot, tag)));
-    miss = emit_jcc(e, CC_NE);
-    emit_load(e, RCX, rm_mem(RCX, offsetof(struct jump_slot, block)));
-    emit_load(e, RDX, rm_reg(RAX));
-    emit_alu_const(e, ALU_AND, rm_reg(RDX), -(int32_t)PAGE_SIZE);
-    emit_store(e, rm_mem(REG_HART, HART(code_page)), RDX);
-    emit_jmp_mem(e, rm_mem(RCX, offsetof(struct block, code)));
-    disp = (int32_t)((intptr_t)t->j->exit_lookup - ((intptr_t)miss + 4 + e->run));
-    memcpy(miss, &disp, sizeof disp);
-}
-
-void tr_goto(struct tr *t, struct emitter *e, int32_t target)
-{
-    if (tr_is_head(t, target)) {
-        emit_jmp_to(e, t->head);
-    } else if (target >= 0 && target < (int32_t)PAGE_SIZE - 2) { /* there may be one that crosses */
-        goto_link(t, e, (uint16_t)target, false);
-    } else {
-        emit_load(e, RAX, rm_mem(REG_HART, HART(code_page)));
-        emit_alu_const(e, ALU_ADD, rm_reg(RAX), target);
-        tr_goto_address(t, e);
-    }
-}
-
 static unsigned class_of(const struct insn *in)
 {
     return in->op < ISA_BASE_COUNT ? isa_table[in->op].cls : ISA_CLASS_COUNT;

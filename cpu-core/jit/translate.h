@@ -77,7 +77,7 @@ struct tr {
     struct tr_insn seq[BLOCK_INSNS];
     uint16_t begins[BLOCK_INSNS]; /* of each instruction's code, in the block's */
     unsigned n, i;
-    unsigned sure; /* instructions to the first branch back, inclusive; 0: there is none */
+    unsigned sure;         /* instructions to the first branch back, inclusive; 0: there is none */
     int32_t end;           /* offset where the block goes on after its last instruction, or END_… */
     const uint8_t *second; /* the rest of the only instruction, which crosses the page; or NULL */
     uint8_t *head;
@@ -126,7 +126,7 @@ static inline void stub_from(struct stub *s, uint8_t *jump)
     s->jumps[s->njumps++] = jump;
 }
 
-/* Goes on at `target` (offset from the page, may be outside) from emitter `e`. */
+/* tr_goto.c: goes on at `target` (offset from the page, may be outside) from emitter `e`. */
 void tr_goto(struct tr *t, struct emitter *e, int32_t target);
 void tr_goto_address(struct tr *t, struct emitter *e); /* at rax */
 void tr_step(struct tr *t);                            /* the instruction through the interpreter, in line */
