@@ -201,6 +201,8 @@ int places_extend(struct places *p, struct log_error *e)
         return log_fail(e, (int)got, p->n, p->end, "cannot be read");
     if (got == 0)
         return 0;
+    if (got < (int64_t)sizeof(w) && p->n && p->at[p->n - 1].block.type == BLOCK_END)
+        return log_fail(e, -EBADMSG, p->n, p->end, "something follows the end block");
     if (got < (int64_t)sizeof(w))
         return log_fail(e, -ENODATA, p->n, p->end, "the file ends inside a block header");
     struct block b = block_from_wire(&w);

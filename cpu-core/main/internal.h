@@ -75,7 +75,7 @@ struct machine {
         uint64_t hash_icount, hash;
         uint64_t asked_windows, taken_windows;
         uint64_t host_zero; /* real-time speed: host ns that stands for virtual time 0 */
-        bool last;          /* the window with the recording's end has come */
+        bool read;          /* all of the recording: how it ends is known */
         bool exit_noted;    /* end_hash is that of the machine's exit, before its last output */
     } replay;
 

@@ -93,7 +93,7 @@ uint64_t machine_end_hash(const struct machine *m);
 /* Why the emulator failed, after MACHINE_FAULT. */
 const char *machine_fault(const struct machine *m);
 
-/* How the recording ends, after MACHINE_RECORDING_ENDS. */
+/* How the recording ends, after a replay that read all of it; else NULL. */
 const struct feed_end *machine_recording_end(const struct machine *m);
 
 /* Counters as a JSON object, allocated; the caller frees it. NULL when out of memory. */

@@ -21,8 +21,8 @@ static void report_end(int control, struct machine *m, enum machine_end end, uin
     exited.guest_status = status;
     exited.fault = end == MACHINE_FAULT;
     exited.hash = machine_end_hash(m);
-    if (end == MACHINE_RECORDING_ENDS) {
-        const struct feed_end *e = machine_recording_end(m);
+    const struct feed_end *e = machine_recording_end(m);
+    if (e) {
         exited.ending = e->ending;
         exited.reason = (char *)e->reason;
         exited.error = e->error;

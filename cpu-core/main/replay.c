@@ -92,19 +92,24 @@ int machine_replay_create(struct machine *m)
 
 const struct feed_end *machine_recording_end(const struct machine *m)
 {
-    return feed_ending(m->feed);
+    return m->replay.read ? feed_ending(m->feed) : NULL;
+}
+
+static void fail_to_read(struct machine *m, int err)
+{
+    char why[80];
+    snprintf(why, sizeof why, "cannot read the recording: %s", strerror(-err));
+    if (err != -ECANCELED)
+        machine_fail(m, why);
 }
 
 /* The next entry; NULL at the end, and after a failure. */
 static const struct journal_entry *peek(struct machine *m)
 {
     const struct journal_entry *e = NULL;
-    char why[80];
     int got = crossings_difference(m->crossings) ? 0 : feed_peek(m->feed, &e);
-    if (got < 0 && got != -ECANCELED) {
-        snprintf(why, sizeof why, "cannot read the recording: %s", strerror(-got));
-        machine_fail(m, why);
-    }
+    if (got < 0)
+        fail_to_read(m, got);
     return got > 0 ? e : NULL;
 }
 
@@ -211,6 +216,7 @@ static bool replay_ends(struct machine *m, enum machine_end *end, uint32_t *stat
     } else if (!ends && !crossings_difference(m->crossings) && !peek(m) &&
                m->icount >= feed_ending(m->feed)->icount) {
         *end = MACHINE_RECORDING_ENDS;
+        m->replay.read = true;
         ends = true;
     }
     if (crossings_difference(m->crossings)) {
@@ -321,6 +327,18 @@ static void replay_flush(struct machine *m)
         ;
 }
 
+/* The rest of the recording, for how it ends. */
+static void read_out(struct machine *m)
+{
+    const struct journal_entry *e;
+    int got;
+    while ((got = feed_peek(m->feed, &e)) > 0)
+        feed_take(m->feed);
+    m->replay.read = got == 0;
+    if (got < 0)
+        fail_to_read(m, got);
+}
+
 enum machine_end machine_replay(struct machine *m, uint32_t *status)
 {
     enum machine_end end;
@@ -348,6 +366,10 @@ enum machine_end machine_replay(struct machine *m, uint32_t *status)
     }
     if (!crossings_difference(m->crossings))
         replay_flush(m);
+    if (!crossings_difference(m->crossings) && m->replay.exit_noted)
+        read_out(m);
+    if (m->fault[0])
+        end = MACHINE_FAULT;
     if (crossings_difference(m->crossings)) {
         end = MACHINE_DIVERGED;
         report_difference(m);

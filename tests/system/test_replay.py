@@ -3,6 +3,7 @@ written, damaged ones."""
 
 import hashlib
 import json
+import os
 import pathlib
 import random
 import shutil
@@ -245,7 +246,68 @@ def answer(alter):
         replay(trace, '--device', 'none', status=2)
 
 
-END = 160  # bytes of an end block; the machine's own end is before it
+def dump(trace, *words):
+    text = subprocess.check_output([machine.CLEAVE, 'trace', 'dump', trace, *words], stdin=subprocess.DEVNULL)
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def devices(*planted):
+    """Device processes with an error in one answer: `replay --device` names the request; the proper ones answer as recorded."""
+    with tempfile.TemporaryDirectory() as folder:
+        trace, data = pathlib.Path(folder, 'trace'), pathlib.Path(folder, 'data')
+        data.write_bytes(random.Random(1).randbytes(3 << 20))
+        text = 'set -e; md5sum /dev/vdb; head -c 100000 /dev/hwrng | md5sum; ping -c 3 -i 0.2 10.0.2.2'
+        with record(trace, '--disk', f'{data},id=data,ro', '--net', 'echo,id=net', '--batch', machine.script(folder, text)) as m:
+            check(m.wait(300) == 0, m.shown())
+        for program in map(pathlib.Path, planted):
+            kind = program.name.split('-')[1]
+            device, sign = {'block': ('data', 'completion'), 'net': ('net', 'event'), 'rng': ('rng0', 'completion')}[kind]
+            answers = [r for r in dump(trace, '--device', device) if r['kind'] == sign and r['request'] and r['len'] > 1]
+            chosen = answers[len(answers) * 2 // 3]
+            bin = pathlib.Path(folder, kind)
+            bin.mkdir()
+            for name in 'cleave', 'cleave-broker', 'cleave-vcpu':
+                shutil.copy(pathlib.Path(machine.CLEAVE).parent / name, bin)
+            shutil.copy(program, bin / f'cleave-{kind}')
+            for number, status in ('0', 0), (str(chosen['request']), 6):
+                done = subprocess.run([bin / 'cleave', 'replay', '--json', '--device', device, trace], capture_output=True, timeout=200,
+                                      stdin=subprocess.DEVNULL, env={**os.environ, 'PLANTED_REQUEST': number})
+                check(done.returncode == status, f'{device}: {done.returncode}\n{done.stderr.decode()}')
+            report, = [m for m in map(json.loads, done.stderr.splitlines()) if m.get('event') == 'device-differs']
+            print(report, flush=True)
+            check({k: report[k] for k in ('device', 'request', 'seq', 'icount', 'queue', 'recorded')} ==
+                  {k: chosen[k] for k in ('device', 'request', 'seq', 'icount', 'queue')} | {'recorded': chosen['digest']}, str(chosen))
+            check(report['field'] == ('digest of the message' if kind == 'net' else 'digest'), str(report))
+
+
+def image():
+    """A disk image that is not what it was is told from a machine that is not: at the start by size and ends, else where it was read."""
+    with tempfile.TemporaryDirectory() as folder:
+        trace, data, spare = (pathlib.Path(folder, name) for name in ('trace', 'data', 'spare'))
+        content = random.Random(2).randbytes(8 << 20)
+        data.write_bytes(content)
+        text = 'dd if=/dev/vdb bs=64k skip=32 count=32 iflag=direct | md5sum'
+        with record(trace, '--disk', f'{data},id=data,ro', '--batch', machine.script(folder, text)) as m:
+            check(m.wait(300) == 0, m.shown())
+        check([r for r in dump(trace, '--device', 'data') if r['form'] == 'file'], 'nothing refers to the image')
+        stat = os.stat(data)
+
+        def changed(at):
+            data.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1:])
+            os.utime(data, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+        for at, refused in (100, True), (3 << 20, True), (6 << 20, False), ((8 << 20) - 1, True):
+            changed(at)
+            messages, _ = replay(trace, status=refused)
+            errors = [m['error'] for m in messages if 'error' in m]
+            check(bool(errors) == refused and all('image changed' in e and str(data) in e for e in errors), f'{at}: {messages}')
+            check(not [m for m in messages if m.get('event') == 'diverged'], str(messages))
+            print(at, errors, flush=True)
+        data.write_bytes(content)
+        replay(trace)
+        data.rename(spare)
+        replay(trace, status=1)
+        replay(trace, '--image', f'data={spare}')
 
 
 def damage(rounds='120', seed='1'):
@@ -265,10 +327,10 @@ def damage(rounds='120', seed='1'):
                     result = outcome(bad, full)
                 except (AssertionError, subprocess.TimeoutExpired) as e:
                     raise AssertionError(f'{what} at byte {at} of {len(whole)}: {e}') from None
-                check(result != 'whole' or at > len(whole) - END, f'{what} at byte {at} of {len(whole)}: not noticed')
+                check(result != 'whole', f'{what} at byte {at} of {len(whole)}: not noticed')
                 counts[what, result] = counts.get((what, result), 0) + 1
         print(len(whole), 'bytes:', counts, flush=True)
 
 
 if __name__ == '__main__':
-    machine.main({f.__name__: f for f in (session, timings, follow, limits, damage, planted, answer)})
+    machine.main({f.__name__: f for f in (session, timings, follow, limits, damage, planted, answer, devices, image)})

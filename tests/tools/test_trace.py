@@ -380,11 +380,11 @@ class DamagedReplay(Case):
         for at in self.places():
             with self.subTest(at):
                 status, out, err = self.replay(self.whole[:at] + bytes([self.whole[at] ^ 1 << at % 8]) + self.whole[at + 1:])
-                if at < self.end:
-                    self.assertEqual(status, 1)
-                    self.assertRegex(err, 'bad: .*(damaged|block|not a trace|format)')
-                else:  # the machine's end comes before the log's
+                self.assertEqual(status, 1)
+                self.assertRegex(err, 'bad: .*(damaged|block|not a trace|format)')
+                if at >= self.end:  # the machine's end comes before the log's
                     self.assertEqual(out, self.TEXT)
+                self.refused(1, 'bad: ', 'verify', 'bad')
 
     def test_cut(self):
         for size in self.places():
@@ -397,7 +397,13 @@ class DamagedReplay(Case):
                     self.assertIn('the recording stops at icount', err)
                 else:
                     self.assertEqual((status, out), (0, self.TEXT))
+                    self.assertIn("behind the machine's end", err)
 
+    def test_more_behind_the_end(self):
+        status, out, err = self.replay(self.whole + b'more')
+        self.assertEqual((status, out), (1, self.TEXT))
+        self.assertIn('bad: ', err)
+        self.refused(1, 'bad: ', 'verify', 'bad')
 
     def test_files(self):
         def refused(text, *words):

@@ -98,17 +98,19 @@ static void show_diverged(const struct trace *t, const struct replay_result *r)
     json_decref(e);
 }
 
-/* Where a recording without an exit ends, and why. */
+/* Where a recording without an exit ends, and why; and that one with it has no end of its own. */
 static void show_recording_end(const struct trace *t, const struct replay_result *r)
 {
-    if (strcmp(r->why, "recording-ends") != 0 || r->failure.text[0])
+    bool exits = strcmp(r->why, "recording-ends") != 0;
+    if (r->failure.text[0] || r->ending == REPLAY_STOPS_EARLIER)
         return;
-    if (r->ending == REPLAY_ENDS_PROPERLY)
-        message_notice("%s: the recording ends at icount %" PRIu64 ": %s", t->path, r->icount, r->reason);
-    else
+    if (r->ending != REPLAY_ENDS_PROPERLY)
         message_notice("%s: the recording stops at icount %" PRIu64
-                       "%s: whoever wrote it was killed, or still writes",
-                       t->path, r->icount, r->ending == REPLAY_ENDS_TORN ? ", in the middle of a block" : "");
+                       "%s%s: whoever wrote it was killed, or still writes",
+                       t->path, r->icount, exits ? ", behind the machine's end" : "",
+                       r->ending == REPLAY_ENDS_TORN ? ", in the middle of a block" : "");
+    else if (!exits)
+        message_notice("%s: the recording ends at icount %" PRIu64 ": %s", t->path, r->icount, r->reason);
 }
 
 static void show_end(const struct invocation *in, const struct replay_result *r)
@@ -122,7 +124,7 @@ static void show_end(const struct invocation *in, const struct replay_result *r)
         json_object_set_new(e, "icount", json_integer((json_int_t)r->icount));
         json_object_set_new(e, "hash", json_string(hex));
     }
-    if (r->reason[0])
+    if (r->reason[0] && !strcmp(r->why, "recording-ends"))
         json_object_set_new(e, "reason", json_string(r->reason));
     message_event(e);
     json_decref(e);

@@ -50,15 +50,21 @@ int replay_send_machine(const struct replay_plan *p, int control, int feed);
 int replay_send_device(const struct replay_plan *p, int control, unsigned i);
 int replay_send_log(const struct replay_plan *p, int control, int feed);
 
-/* How a recording without an exit of the machine ends: enum feed_ending. */
-enum replay_ending { REPLAY_ENDS_PROPERLY = 1, REPLAY_ENDS_OPEN, REPLAY_ENDS_TORN, REPLAY_ENDS_BAD };
+/* How a recording ends: enum feed_ending. */
+enum replay_ending {
+    REPLAY_STOPS_EARLIER,
+    REPLAY_ENDS_PROPERLY,
+    REPLAY_ENDS_OPEN,
+    REPLAY_ENDS_TORN,
+    REPLAY_ENDS_BAD
+};
 
 /* How a replay ended. */
 struct replay_result {
     int status;      /* enum status */
     char why[80];    /* Exited.why */
     int signal;      /* that asked for the end, or 0 */
-    uint32_t ending; /* enum replay_ending, for why "recording-ends" */
+    uint32_t ending; /* enum replay_ending */
     char reason[520];
     uint64_t icount; /* where it ended, and the state there */
     uint64_t hash;

@@ -114,7 +114,7 @@ static void take_output(const struct replay *r, const Cleave__Output *o)
         r->observer->output(r->observer->ctx, o->data.data, o->data.len);
 }
 
-/* How a recording without an exit ends is told by its reader. */
+/* How the recording ends is told by its reader, if it came to that. */
 static void take_recording_end(struct replay *r, const Cleave__Exited *e)
 {
     struct replay_result *result = r->result;
@@ -135,7 +135,7 @@ static void take_exited(struct replay *r, const Cleave__Exited *e)
     r->over = true;
     if (e->fault)
         fail(r, STATUS_FAULT, EIO, "%s", e->why);
-    else if (!strcmp(e->why, "recording-ends"))
+    else
         take_recording_end(r, e);
 }
 
