@@ -23,7 +23,7 @@ struct crossing {
     uint64_t seq;     /* counts from 1 */
     uint64_t icount;  /* position: completed steps */
     uint64_t pc;      /* of the current hart */
-    uint64_t request; /* seq of the ring request, or 0 */
+    uint64_t request; /* seq of the ring request that it is or answers, or 0 */
     uint64_t arg;     /* kind-specific: status, generation */
     uint16_t device;  /* index in the fixed device order; 0xffff for the machine itself */
     uint8_t queue;

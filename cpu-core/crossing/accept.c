@@ -162,9 +162,10 @@ void deliver(struct link *l, unsigned queue, uint32_t index)
         take_caused_events(l, s.seq);
 }
 
-void receive(struct link *l, unsigned queue, const uint8_t *data, uint32_t len)
+void receive(struct link *l, unsigned queue, uint64_t cause, const uint8_t *data, uint32_t len)
 {
-    struct crossing c = {.device = (uint16_t)l->index,
+    struct crossing c = {.request = cause,
+                         .device = (uint16_t)l->index,
                          .queue = (uint8_t)queue,
                          .direction = CROSSING_IN,
                          .kind = CROSSING_EVENT};
@@ -174,7 +175,7 @@ void receive(struct link *l, unsigned queue, const uint8_t *data, uint32_t len)
     l->sink->received(l->sink_arg, queue, data, len);
 }
 
-void enqueue_message(struct link *l, unsigned queue, const uint8_t *data, uint32_t len)
+void enqueue_message(struct link *l, unsigned queue, uint64_t cause, const uint8_t *data, uint32_t len)
 {
     struct link_queue *q = &l->queue[queue];
     struct message *m = q->nwaiting < MAX_WAITING ? malloc(sizeof *m + len) : NULL;
@@ -182,7 +183,7 @@ void enqueue_message(struct link *l, unsigned queue, const uint8_t *data, uint32
         l->stats.dropped++;
         return;
     }
-    *m = (struct message){.len = len};
+    *m = (struct message){.cause = cause, .len = len};
     memcpy(m->data, data, len);
     *q->last = m;
     q->last = &m->next;
@@ -204,7 +205,7 @@ static void drain_waiting(struct link *l, unsigned queue)
         if (!q->first)
             q->last = &q->first;
         q->nwaiting--;
-        receive(l, queue, m->data, m->len);
+        receive(l, queue, m->cause, m->data, m->len);
         free(m);
     }
 }
@@ -239,7 +240,7 @@ void take_caused_events(struct link *l, uint64_t seq)
             continue;
         while (peek_event(l, q, &e) && e.cause <= seq) {
             copy_event(l, q, &e);
-            enqueue_message(l, q, l->cs->copy, e.len);
+            enqueue_message(l, q, e.cause, l->cs->copy, e.len);
         }
     }
 }
@@ -257,7 +258,7 @@ static void take_outside_events(struct link *l, unsigned queue)
             return;
         }
         copy_event(l, queue, &e);
-        receive(l, queue, l->cs->copy, e.len);
+        receive(l, queue, e.cause, l->cs->copy, e.len);
     }
 }
 

@@ -96,7 +96,7 @@ void schedule_fire(void *arg)
     uint64_t now = vclock_ns(l->cs->clock, icount);
     while (l->next_scheduled < l->nscheduled && l->scheduled[l->next_scheduled].ns <= now) {
         const struct link_scheduled *s = &l->scheduled[l->next_scheduled++];
-        enqueue_message(l, s->queue, s->data, s->len);
+        enqueue_message(l, s->queue, 0, s->data, s->len);
     }
     if (l->next_scheduled < l->nscheduled)
         vclock_arm(l->cs->clock, &l->schedule_timer, l->scheduled[l->next_scheduled].ns);

@@ -29,6 +29,7 @@ struct slot {
 /* A message that waits in private memory for the guest to have room. */
 struct message {
     struct message *next;
+    uint64_t cause;
     uint32_t len;
     uint8_t data[];
 };
@@ -129,8 +130,9 @@ void link_broken(struct link *l, const char *why);
 /* Delivers the answered entry `index` of queue `q` to the front-end and frees it. */
 void deliver(struct link *l, unsigned q, uint32_t index);
 
-/* Journals a message from outside and hands it to the front-end. */
-void receive(struct link *l, unsigned q, const uint8_t *data, uint32_t len);
+/* Journals a message and hands it to the front-end. `cause`: the request that it answers, 0 for one from
+ * outside. */
+void receive(struct link *l, unsigned q, uint64_t cause, const uint8_t *data, uint32_t len);
 
 /* Under replay: compares a crossing with the next entry and takes that; loads the recorded answer to a
  * request that is due (false: the recording has none); loads the device state that came with an answer, 0 for
@@ -145,7 +147,7 @@ void replay_destroy(struct crossings *cs);
 void release_slot(struct link *l, unsigned q, uint32_t index);
 
 /* Puts a message into the private waiting list, or drops it when that is full. */
-void enqueue_message(struct link *l, unsigned q, const uint8_t *data, uint32_t len);
+void enqueue_message(struct link *l, unsigned q, uint64_t cause, const uint8_t *data, uint32_t len);
 
 /* Fixed timing: events that answer request `seq` move to the waiting lists. */
 void take_caused_events(struct link *l, uint64_t seq);

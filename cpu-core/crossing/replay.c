@@ -206,7 +206,7 @@ static void apply_event(struct link *l, const struct journal_entry *e)
     }
     if (len)
         memcpy(cs->copy, e->body, len);
-    receive(l, queue, cs->copy, len);
+    receive(l, queue, e->c.request, cs->copy, len);
 }
 
 bool crossings_replay_apply(struct crossings *cs, const struct journal_entry *e)

@@ -353,8 +353,8 @@ static void alter(struct journal_entry *e, unsigned field, uint8_t *copy)
     case 0:
         e->c.pc += 4;
         break;
-    case 1:
-        e->c.request++;
+    case 1: /* the request that an event names is the device's word: nothing contradicts it */
+        *(e->c.kind == CROSSING_EVENT ? &e->c.seq : &e->c.request) += 1;
         break;
     case 2:
         e->c.arg++;

@@ -277,6 +277,22 @@ static int compare_state(struct contest *c, const struct crossing *r)
     return digest != r->digest ? differs(c, r, "digest of the new state", r->digest, digest) : 0;
 }
 
+/* A message to the guest that answers a request. */
+static int compare_message(struct contest *c, const struct crossing *r, struct failure *f)
+{
+    struct solo_message m;
+    int got = solo_take_message(&c->solo, r->queue, r->request, &m, f);
+    if (got == -ETIMEDOUT)
+        return differs(c, r, "answer", 1, 0);
+    if (got < 0)
+        return got;
+    if (!got)
+        return differs(c, r, "message", 1, 0);
+    if (m.len != r->len)
+        return differs(c, r, "length of the message", r->len, m.len);
+    return m.digest != r->digest ? differs(c, r, "digest of the message", r->digest, m.digest) : 0;
+}
+
 /* `body`: the request's, or NULL if the trace has it. */
 static int submit(struct contest *c, const struct journal_entry *e, const uint8_t *body, struct failure *f)
 {
@@ -308,6 +324,8 @@ static int take_record(struct contest *c, const struct journal_entry *e, const u
         return submit(c, e, body, f);
     case CROSSING_COMPLETION:
         return compare_answer(c, &e->c, f);
+    case CROSSING_EVENT:
+        return e->c.request ? compare_message(c, &e->c, f) : 0;
     case CROSSING_RESET:
         return solo_reset(&c->solo, e->c.request, e->c.arg, f);
     default:
@@ -418,9 +436,10 @@ static void show_difference(const struct contest *c)
     json_decref(e);
     struct failure f;
     failure_set(&f, STATUS_DIVERGED, EIO,
-                "%s: device '%s' answers request %" PRIu64 " (delivered at icount %" PRIu64
-                ") differently: %s: recorded %s, now %s",
-                c->trace->path, c->device->id, r->request, r->icount, d->field, expected, actual);
+                "%s: device '%s' answers request %" PRIu64 " differently (crossing %" PRIu64
+                ", queue %u, icount %" PRIu64 "): %s: recorded %s, now %s",
+                c->trace->path, c->device->id, r->request, r->seq, r->queue, r->icount, d->field, expected,
+                actual);
     message_failure(&f);
 }
 

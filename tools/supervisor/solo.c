@@ -12,6 +12,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 enum { EPOCH = 1, FAREWELL_MS = 5000 };
 
 static int64_t now_ms(void)
@@ -226,6 +229,13 @@ static void stop(struct solo *s)
     close(s->process.errors);
 }
 
+static void drop_message(struct solo *s, unsigned queue)
+{
+    struct solo_message *m = s->messages[queue].first;
+    s->messages[queue].first = m->next;
+    free(m);
+}
+
 void solo_release(struct solo *s)
 {
     stop(s);
@@ -235,6 +245,8 @@ void solo_release(struct solo *s)
         arena_destroy(s->requests[i]);
         arena_destroy(s->responses[i]);
         free(s->slots[i]);
+        while (s->messages[i].first)
+            drop_message(s, i);
     }
     const int fds[] = {s->out_fd, s->in_fd, s->device_doorbell, s->vcpu_doorbell};
     for (unsigned i = 0; i < 4; i++)
@@ -294,16 +306,46 @@ static bool take_completion(struct solo *s, unsigned queue, const struct ring_co
     return true;
 }
 
-/* Messages to the guest are no answers: they only make room. */
+static int keep_message(struct solo *s, unsigned queue, const struct ring_event *e)
+{
+    struct solo_message *m = malloc(sizeof(*m));
+    if (!m)
+        return -ENOMEM;
+    const uint8_t *data = s->front->ops->response_mem(s->front, queue) + e->off;
+    *m = (struct solo_message){.cause = e->cause, .digest = XXH3_64bits(data, e->len), .len = e->len};
+    if (!s->messages[queue].first)
+        s->messages[queue].last = &s->messages[queue].first;
+    *s->messages[queue].last = m;
+    s->messages[queue].last = &m->next;
+    return 0;
+}
+
+/* Messages that no request asked for only make room. */
+static int take_events(struct solo *s, unsigned queue, struct failure *f)
+{
+    struct ring_event e;
+    int got;
+    while ((got = s->front->ops->event(s->front, queue, &e)) > 0) {
+        if (channel_check_event(&s->front->geometry, &s->front->layout, queue, &e, EPOCH,
+                                s->messages[queue].seq + 1) < 0)
+            return broke(s, "an event out of order or outside its arena", f);
+        if (e.cause && keep_message(s, queue, &e) < 0)
+            return failure_set(f, STATUS_FAILED, ENOMEM, "%s", strerror(ENOMEM));
+        s->messages[queue].seq++;
+        s->front->ops->event_done(s->front, queue);
+    }
+    return got < 0 ? broke(s, "the index of a ring", f) : 0;
+}
+
 static int poll_rings(struct solo *s, struct failure *f)
 {
     struct ring_completion c;
-    struct ring_event e;
     int got = 0;
     for (unsigned q = 0; q < s->front->geometry.nqueues && got >= 0; q++) {
         if (s->front->geometry.queue[q].kind == CHANNEL_INBOUND) {
-            while ((got = s->front->ops->event(s->front, q, &e)) > 0)
-                s->front->ops->event_done(s->front, q);
+            int err = take_events(s, q, f);
+            if (err)
+                return err;
             continue;
         }
         while ((got = s->front->ops->completion(s->front, q, &c)) > 0)
@@ -391,6 +433,36 @@ void solo_free(struct solo *s, unsigned queue, struct solo_slot *slot)
     arena_free(s->requests[queue], r->req_off, r->req_len);
     arena_free(s->responses[queue], r->resp_off, channel_response_span(r->resp_cap, r->blob_cap));
     slot->used = false;
+}
+
+/* The request's slot in any queue, or NULL. */
+static struct solo_slot *in_flight(struct solo *s, uint64_t seq)
+{
+    for (unsigned q = 0; q < s->front->geometry.nqueues; q++)
+        for (uint32_t i = 0; i < slots_of(s, q); i++)
+            if (s->slots[q][i].used && s->slots[q][i].request.seq == seq)
+                return &s->slots[q][i];
+    return NULL;
+}
+
+int solo_take_message(struct solo *s, unsigned queue, uint64_t cause, struct solo_message *m,
+                      struct failure *f)
+{
+    struct solo_slot *slot = in_flight(s, cause);
+    int err = slot ? wait_for(s, &slot->answered, f) : 0;
+    if (!err)
+        err = poll_rings(s, f); /* what was published before the answer is seen now */
+    if (err)
+        return err;
+    if (queue >= s->front->geometry.nqueues)
+        return 0;
+    while (s->messages[queue].first && s->messages[queue].first->cause < cause)
+        drop_message(s, queue);
+    if (!s->messages[queue].first || s->messages[queue].first->cause != cause)
+        return 0;
+    *m = *s->messages[queue].first;
+    drop_message(s, queue);
+    return 1;
 }
 
 static unsigned reset_queue(const struct solo *s)

@@ -13,6 +13,14 @@ struct solo_slot {
     struct ring_completion completion;
 };
 
+/* A message to the guest that answers a request: only length and digest are kept. */
+struct solo_message {
+    struct solo_message *next;
+    uint64_t cause; /* the request */
+    uint64_t digest;
+    uint32_t len;
+};
+
 struct solo {
     struct spawned process;
     const char *role;
@@ -25,6 +33,10 @@ struct solo {
     bool reset_done;
     struct solo_slot *slots[CHANNEL_MAX_QUEUES];
     struct arena *requests[CHANNEL_MAX_QUEUES], *responses[CHANNEL_MAX_QUEUES];
+    struct {
+        uint64_t seq; /* of the last event */
+        struct solo_message *first, **last;
+    } messages[CHANNEL_MAX_QUEUES];
     void (*said)(const char *role, const char *text);
 };
 
@@ -46,6 +58,13 @@ struct solo_slot *solo_answer(struct solo *s, unsigned queue, uint64_t seq, int 
 const uint8_t *solo_bytes(const struct solo *s, unsigned queue, const struct solo_slot *slot);
 const uint8_t *solo_blob(const struct solo *s, unsigned queue, const struct solo_slot *slot);
 void solo_free(struct solo *s, unsigned queue, struct solo_slot *slot);
+
+/* Takes the oldest message of an inbound queue that answers request `cause`, and forgets those that answer
+ * earlier ones: 1 with *m filled in; 0 if the request is answered without one; negative as solo_answer()'s
+ * *err.
+ */
+int solo_take_message(struct solo *s, unsigned queue, uint64_t cause, struct solo_message *m,
+                      struct failure *f);
 
 /* A device reset: everything in flight is finished and forgotten when it returns. */
 int solo_reset(struct solo *s, uint64_t seq, uint64_t generation, struct failure *f);
