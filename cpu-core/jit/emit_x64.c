@@ -145,7 +145,7 @@ void emit_alu(struct emitter *e, enum alu_op op, unsigned reg, struct rm rm)
 
 void emit_alu32(struct emitter *e, enum alu_op op, unsigned reg, struct rm rm)
 {
-    emit_op(e, OPC(0, 0, 0x03 + 8 * op), reg, rm);
+    emit_op(e, X_ALU(op), reg, rm);
 }
 
 void emit_alu_store(struct emitter *e, enum alu_op op, struct rm rm, unsigned reg)

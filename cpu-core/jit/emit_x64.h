@@ -61,6 +61,7 @@ static inline struct rm rm_at(const void *address)
 #define X_MOVZX16     OPC(1, 0, 0xb7)
 #define X_TEST        OPC(0, 0, 0x85)
 #define X_IMUL        OPC(1, 0, 0xaf)
+#define X_ALU(op)     OPC(0, 0, 0x03u + 8u * (op)) /* op r, r/m */
 #define X_LZCNT       OPC(1, 2, 0xbd)
 #define X_TZCNT       OPC(1, 2, 0xbc)
 #define X_POPCNT      OPC(1, 2, 0xb8)

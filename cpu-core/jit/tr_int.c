@@ -101,39 +101,6 @@ static void auipc(struct tr *t, const struct insn *in)
     tr_set(t, in->rd, d);
 }
 
-/* rd = the sign-extended low half of host register `from`. */
-static void set_word(struct tr *t, unsigned rd, unsigned from)
-{
-    unsigned d = tr_dest(t, rd, RAX);
-
-    emit_op(&t->e, X_MOVSXD, d, rm_reg(from));
-    tr_set(t, rd, d);
-}
-
-static void binary_word(struct tr *t, const struct insn *in, enum alu_op op)
-{
-    emit_load32(&t->e, RAX, gx(t, in->rs1));
-    emit_alu32(&t->e, op, RAX, gx(t, in->rs2));
-    set_word(t, in->rd, RAX);
-}
-
-static void addiw(struct tr *t, const struct insn *in)
-{
-    unsigned d = dest(t, in);
-
-    if (in->imm == 0) {
-        emit_op(&t->e, X_MOVSXD, d, gx(t, in->rs1));
-        tr_set(t, in->rd, d);
-    } else if (pinned(t, in->rs1)) {
-        emit_op(&t->e, X_LEA, RAX, rm_mem(t->pin[in->rs1], in->imm));
-        set_word(t, in->rd, RAX);
-    } else {
-        emit_load32(&t->e, RAX, gx(t, in->rs1));
-        emit_alu_const32(&t->e, ALU_ADD, rm_reg(RAX), in->imm);
-        set_word(t, in->rd, RAX);
-    }
-}
-
 /* rd = rs1 shifted by rs2; the VEX forms take the count modulo the operand size, as RISC-V does. */
 static void shift(struct tr *t, const struct insn *in, unsigned opc)
 {
@@ -141,14 +108,6 @@ static void shift(struct tr *t, const struct insn *in, unsigned opc)
 
     emit_vex(&t->e, opc | OPC_W, d, count, gx(t, in->rs1));
     tr_set(t, in->rd, d);
-}
-
-static void shift_word(struct tr *t, const struct insn *in, unsigned opc)
-{
-    unsigned count = tr_use(t, in->rs2, RCX);
-
-    emit_vex(&t->e, opc, RAX, count, gx(t, in->rs1));
-    set_word(t, in->rd, RAX);
 }
 
 static void shift_const(struct tr *t, const struct insn *in, enum shift_op op)
@@ -164,14 +123,6 @@ static void shift_const(struct tr *t, const struct insn *in, enum shift_op op)
     if (in->imm)
         emit_shift(&t->e, op, rm_reg(d), (unsigned)in->imm);
     tr_set(t, in->rd, d);
-}
-
-static void shift_const_word(struct tr *t, const struct insn *in, enum shift_op op)
-{
-    emit_load32(&t->e, RAX, gx(t, in->rs1));
-    if (in->imm)
-        emit_shift32(&t->e, op, rm_reg(RAX), (unsigned)in->imm);
-    set_word(t, in->rd, RAX);
 }
 
 static void set_if(struct tr *t, const struct insn *in, enum x64_cond cc, bool immediate)
@@ -194,16 +145,17 @@ static void set_if(struct tr *t, const struct insn *in, enum x64_cond cc, bool i
     tr_set(t, in->rd, d);
 }
 
-static void multiply(struct tr *t, const struct insn *in, unsigned w)
+static void multiply(struct tr *t, const struct insn *in)
 {
-    unsigned d = w && pinned(t, in->rd) && in->rd != in->rs2 ? t->pin[in->rd] : RAX;
+    unsigned d = dest(t, in), a = in->rs1, b = in->rs2;
 
-    emit_op(&t->e, X_MOV_LOAD | w, d, gx(t, in->rs1));
-    emit_op(&t->e, X_IMUL | w, d, gx(t, in->rs2));
-    if (w)
-        tr_set(t, in->rd, d);
-    else
-        set_word(t, in->rd, d);
+    if (in->rd == b) {
+        b = a;
+        a = in->rd;
+    }
+    emit_load(&t->e, d, gx(t, a));
+    emit_op(&t->e, X_IMUL | OPC_W, d, gx(t, b));
+    tr_set(t, in->rd, d);
 }
 
 /* F7 /n: one-operand multiplication and division on rdx:rax. */
@@ -227,7 +179,7 @@ static void set_result(struct tr *t, unsigned rd, unsigned from, unsigned w)
     if (rd && w)
         tr_set(t, rd, from);
     else if (rd)
-        set_word(t, rd, from);
+        tr_set_word(t, rd, from);
 }
 
 /* What the host traps on or leaves undefined is computed beside the division. */
@@ -357,7 +309,7 @@ static void rotate(struct tr *t, const struct insn *in, enum shift_op op, unsign
     if (w)
         tr_set(t, in->rd, RAX);
     else
-        set_word(t, in->rd, RAX);
+        tr_set_word(t, in->rd, RAX);
 }
 
 static void rotate_const(struct tr *t, const struct insn *in)
@@ -473,7 +425,9 @@ static bool zbb(struct tr *t, const struct insn *in)
         rotate_const(t, in);
         return true;
     case INSN_RORIW:
-        shift_const_word(t, in, SHIFT_ROR);
+        emit_load32(&t->e, RAX, gx(t, in->rs1));
+        emit_shift32(&t->e, SHIFT_ROR, rm_reg(RAX), (unsigned)in->imm);
+        tr_set_word(t, in->rd, RAX);
         return true;
     case INSN_REV8:
         byte_swap(t, in);
@@ -577,10 +531,7 @@ static bool multiplication(struct tr *t, const struct insn *in)
 {
     switch (in->op) {
     case INSN_MUL:
-        multiply(t, in, OPC_W);
-        return true;
-    case INSN_MULW:
-        multiply(t, in, 0);
+        multiply(t, in);
         return true;
     case INSN_MULH:
         multiply_high(t, in, 5);
@@ -678,34 +629,7 @@ bool tr_int(struct tr *t, const struct insn *in)
     case INSN_AND:
         binary(t, in, ALU_AND, true);
         return true;
-    case INSN_ADDIW:
-        addiw(t, in);
-        return true;
-    case INSN_SLLIW:
-        shift_const_word(t, in, SHIFT_SHL);
-        return true;
-    case INSN_SRLIW:
-        shift_const_word(t, in, SHIFT_SHR);
-        return true;
-    case INSN_SRAIW:
-        shift_const_word(t, in, SHIFT_SAR);
-        return true;
-    case INSN_ADDW:
-        binary_word(t, in, ALU_ADD);
-        return true;
-    case INSN_SUBW:
-        binary_word(t, in, ALU_SUB);
-        return true;
-    case INSN_SLLW:
-        shift_word(t, in, V_SHLX);
-        return true;
-    case INSN_SRLW:
-        shift_word(t, in, V_SHRX);
-        return true;
-    case INSN_SRAW:
-        shift_word(t, in, V_SARX);
-        return true;
     default:
-        return multiplication(t, in);
+        return tr_word(t, in) || multiplication(t, in);
     }
 }

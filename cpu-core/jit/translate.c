@@ -438,6 +438,13 @@ static void emit_count(struct tr *t)
     t->block.executed = word;
 }
 
+/* What is known after instruction t->i. */
+static void known_after(struct tr *t)
+{
+    group_update(t, &t->seq[t->i].in);
+    width_update(t, &t->seq[t->i]);
+}
+
 static void emit_block(struct tr *t)
 {
     struct stub *s = tr_stub(t, STUB_BUDGET);
@@ -464,10 +471,10 @@ static void emit_block(struct tr *t)
             more = 1;
         else if (!translate_insn(t, in))
             tr_step(t);
-        group_update(t, in);
+        known_after(t);
         while (more--) {
             t->begins[++t->i] = (uint16_t)(t->e.at - begin);
-            group_update(t, &t->seq[t->i].in);
+            known_after(t);
         }
     }
     emit_end(t);
@@ -528,6 +535,7 @@ struct block *translate(struct jit *j, const struct block_key *key, const uint8_
     t->second = second;
     t->group.regs = 0;
     t->boxed = 0;
+    width_begin(t);
     collect(t, page);
     regs_choose(t);
     t->block.insns = (uint16_t)t->n;

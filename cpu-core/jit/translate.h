@@ -88,6 +88,7 @@ struct tr {
     struct stub stubs[BLOCK_INSNS * 4 + 4];
     unsigned nstubs;
 
+    uint8_t width[32];  /* bits that the registers' values need at most */
     uint32_t boxed;     /* floating-point registers that are known to hold single precision */
     struct group group; /* the live one */
 };
@@ -144,6 +145,8 @@ void regs_take(const struct tr *t, struct emitter *e);
 bool tr_int(struct tr *t, const struct insn *in);
 bool tr_fuse(struct tr *t); /* instructions t->i and the next, if they are one to the host */
 bool tr_fuse_pair(struct tr *t, const struct insn *a, const struct insn *b); /* the same, whatever they are */
+bool tr_word(struct tr *t, const struct insn *in);
+void tr_set_word(struct tr *t, unsigned rd, unsigned from); /* from its low half */
 void tr_divide(struct tr *t, const struct insn *in, unsigned quotient,
                unsigned remainder); /* 0: not wanted */
 bool tr_load(struct tr *t, const struct insn *in);
@@ -173,6 +176,12 @@ void tr_refill(struct tr *t, const struct stub *s);
 
 /* Stubs of accesses. */
 void tr_mem_stub(struct tr *t, struct stub *s);
+
+/* tr_width.c: nothing is known at first; what an instruction adds; and whether the result of one on words is
+ * what the same on whole registers gives. */
+void width_begin(struct tr *t);
+void width_update(struct tr *t, const struct tr_insn *ti);
+bool width_fits_word(const struct tr *t, const struct insn *in);
 
 /* tr_group.c: whether the access `in` is in the live group; whether it should begin another one, `*g`; what
  * an instruction that was translated leaves of the live one. */

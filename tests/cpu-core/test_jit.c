@@ -440,6 +440,62 @@ static void test_pairs(void **state)
     }
 }
 
+/* Computation on words whose operands are as extreme as their loads allow: what is known of the size of
+ * values must hold. */
+#define NARROW_BODY 300u
+
+static uint32_t narrow_insn(struct pair *p)
+{
+    static const uint32_t words[][2] = {{0, 0}, {0x20, 0}, {1, 0}, {0, 1}, {0, 5}, {0x20, 5}};
+    static const uint32_t alu[][2] = {{0, 0}, {0x20, 0}, {1, 0}, {0, 4}, {0, 6}, {0, 7}, {0, 2}};
+    unsigned rd = 8 + below(p, 6), rs1 = 8 + below(p, 6), rs2 = 8 + below(p, 6), k = below(p, 6);
+    unsigned by = below(p, 2) ? below(p, 32) : below(p, 4);
+
+    switch (below(p, 8)) {
+    case 0:
+    case 1:
+        return type_i((int32_t)below(p, 64), POINTER_A, below(p, 7), rd, 0x03);
+    case 2:
+    case 3:
+        return type_r(words[k][0], rs2, rs1, words[k][1], rd, 0x3b);
+    case 4:
+        return type_i((int32_t)(by | (k % 2) << 10), rs1, k < 3 ? 5 : 1, rd, 0x1b) &
+               (k < 3 ? UINT32_MAX : ~(1u << 30));
+    case 5:
+        return type_i((int32_t)below(p, 4096) - 2048, rs1, 0, rd, below(p, 2) ? 0x1b : 0x13);
+    case 6:
+        k = below(p, 7);
+        return type_r(alu[k][0], rs2, rs1, alu[k][1], rd, 0x33);
+    default:
+        return type_i((int32_t)by, rs1, below(p, 2) ? 1 : below(p, 2) ? 5 : 7, rd, 0x13);
+    }
+}
+
+static void test_narrow(void **state)
+{
+    static const uint8_t extremes[] = {0x00, 0x80, 0xff, 0x7f};
+
+    for (uint64_t seed = 1; seed <= 120; seed++) {
+        struct pair *p = begin(seed, true, 0);
+        uint32_t code[NARROW_BODY];
+        uint8_t data[80];
+        for (unsigned i = 0; i < NARROW_BODY; i++)
+            code[i] = i % 20 == 19 ? type_b(-4, 0, 0, 1) : narrow_insn(p);
+        for (unsigned i = 0; i < sizeof data; i++)
+            data[i] = extremes[below(p, 4)];
+        for (unsigned i = 0; i < 2; i++) {
+            struct bare *b = i ? &p->interp : &p->jit;
+            assert_int_equal(mmu_dma_write(b->mmu, STREAM_BASE, code, sizeof code), 0);
+            assert_int_equal(mmu_dma_write(b->mmu, STREAM_BASE + (1u << 20), data, sizeof data), 0);
+            hart_reset(&b->hart, STREAM_BASE);
+            b->hart.x[POINTER_A] = STREAM_BASE + (1u << 20);
+        }
+        for (unsigned i = 0; i < NARROW_BODY / 20; i++)
+            run_both(p, 20, false);
+        end(p);
+    }
+}
+
 /* CSRs and privileged instructions in supervisor and user mode, and the floating point that depends on them:
  * every trap begins the program again. */
 #define SSTATUS_BITS (MSTATUS_SIE | MSTATUS_SPIE | MSTATUS_SPP | MSTATUS_FS | MSTATUS_SUM | MSTATUS_MXR)
@@ -627,6 +683,7 @@ int main(void)
         cmocka_unit_test(test_loops),      cmocka_unit_test(test_crossing_page),
         cmocka_unit_test(test_pairs),      cmocka_unit_test(test_system),
         cmocka_unit_test(test_fp_status),  cmocka_unit_test(test_lists),
+        cmocka_unit_test(test_narrow),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
