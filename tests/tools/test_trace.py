@@ -7,6 +7,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import time
 
 import rig
 
@@ -538,6 +539,38 @@ class Export(Case):
         self.refused(1, 'cannot write none/x.json: No such file or directory', 'export', 't', 'none/x.json')
         self.refused(1, 'No space left on device', 'export', 't', '/dev/full', '--format', 'chrome')
         self.assertIn('good', self.good('verify', 't'))
+
+    def test_whole_or_not_at_all(self):
+        self.make('t')
+        self.make('bad', '--repeat', 200)
+        self.change('bad', os.path.getsize(self.dir / 'bad') - 300)
+        before = set(os.listdir(self.dir))
+        for name in 'out.json', 'out.cast':
+            self.refused(1, 'bad: damaged', 'export', 'bad', name)
+        self.assertEqual(set(os.listdir(self.dir)), before)
+        for name in 'out.json', 'out.cast':
+            self.path(name, b'as it was')
+            os.chmod(self.dir / name, 0o640)
+            self.refused(1, 'bad: damaged', 'export', 'bad', name)
+            self.assertEqual((self.dir / name).read_bytes(), b'as it was')
+            os.symlink(name, self.dir / f'link-{name}')
+            self.good('export', 't', f'link-{name}')
+            self.assertTrue((self.dir / f'link-{name}').is_symlink())
+            self.assertIn(b'virtual' if 'json' in name else b'hello', (self.dir / name).read_bytes())
+            self.assertEqual(os.stat(self.dir / name).st_mode & 0o777, 0o640)
+        self.good('export', 't', 'new.json')
+        self.assertEqual(os.stat(self.dir / 'new.json').st_mode & 0o777, 0o600)
+        self.assertEqual(set(os.listdir(self.dir)) - before, {'out.json', 'out.cast', 'link-out.json', 'link-out.cast', 'new.json'})
+
+    def test_killed(self):
+        self.make('t', '--repeat', 20000)
+        before = set(os.listdir(self.dir))
+        for words in ('export', 't', 'out.json'), ('pack', 't', 'packed'):
+            child = subprocess.Popen([rig.CLEAVE, 'trace', *words], cwd=self.dir, env=self.environment)
+            time.sleep(0.02)
+            child.kill()
+            if child.wait() != 0:
+                self.assertEqual(set(os.listdir(self.dir)), before)
 
     def test_virtual_clock(self):
         self.make('t', '--clock', 'virtual')

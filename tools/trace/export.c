@@ -1,13 +1,12 @@
 /* `cleave trace export`: chooses format, device and output. */
 #include "tools/trace/export.h"
 #include "tools/supervisor/message.h"
+#include "tools/trace/output.h"
 #include "tools/trace/verb.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #define MAX_LIST 32
 
@@ -67,37 +66,11 @@ static int choose_device(const struct invocation *in, const struct trace *t, con
     return failure_set(f, STATUS_FAILED, ENODEV, "%s: the machine has no %s", t->path, format->what);
 }
 
-/* stdout without a path. */
-static FILE *open_output(const struct trace *t, const char *path, struct failure *f)
+static bool is_trace(const struct trace *t, const char *path)
 {
     struct stat from, to;
-    if (!path)
-        return stdout;
-    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY, 0600);
-    if (fd >= 0 && fstat(fd, &to) == 0 && fstat(t->fd, &from) == 0 && to.st_dev == from.st_dev &&
-        to.st_ino == from.st_ino) {
-        close(fd);
-        failure_set(f, STATUS_USAGE, EINVAL, "%s: is the trace itself", path);
-        return NULL;
-    }
-    bool cut = fd >= 0 && (!S_ISREG(to.st_mode) || ftruncate(fd, 0) == 0);
-    FILE *out = cut ? fdopen(fd, "w") : NULL;
-    if (!out) {
-        failure_set(f, STATUS_FAILED, errno, "cannot write %s: %s", path, strerror(errno));
-        if (fd >= 0)
-            close(fd);
-    }
-    return out;
-}
-
-static int close_output(FILE *out, const char *path, int err, struct failure *f)
-{
-    bool bad = ferror(out);
-    bad |= (out == stdout ? fflush(out) : fclose(out)) == EOF;
-    if (err || !bad)
-        return err;
-    return failure_set(f, STATUS_FAILED, errno, "cannot write %s: %s", path ? path : "to stdout",
-                       strerror(errno));
+    return path && stat(path, &to) == 0 && fstat(t->fd, &from) == 0 && to.st_dev == from.st_dev &&
+           to.st_ino == from.st_ino;
 }
 
 static int export(const struct invocation *in, struct trace *t, const char *const *images, struct failure *f)
@@ -105,10 +78,17 @@ static int export(const struct invocation *in, struct trace *t, const char *cons
     const struct format *format = choose_format(in, f);
     const Cleave__LogDevice *d = NULL;
     const char *path = in->nargs > 1 ? in->args[1] : NULL;
+    struct output output;
     int err = format ? choose_device(in, t, format, &d, f) : -EINVAL;
-    FILE *out = err ? NULL : open_output(t, path, f);
+    if (!err && is_trace(t, path))
+        err = failure_set(f, STATUS_USAGE, EINVAL, "%s: is the trace itself", path);
+    if (!err)
+        err = output_open(&output, path, true, f);
+    if (err)
+        return err;
+    FILE *out = output_stream(&output, f);
     if (!out)
-        return err ? err : -EIO;
+        return output_finish(&output, -EIO, f);
     if (trace_clock_virtual(t))
         message_notice("%s: the clock was virtual, and not all of its jumps over idle time are in the trace: "
                        "times are too early",
@@ -119,7 +99,7 @@ static int export(const struct invocation *in, struct trace *t, const char *cons
         err = export_pcap(t, d, images, out, f);
     else
         err = export_asciicast(t, d, out, f);
-    return close_output(out, path, err, f);
+    return output_finish(&output, err, f);
 }
 
 int verb_trace_export(const struct invocation *in, struct failure *f)

@@ -1,6 +1,7 @@
 /* `cleave trace pack`: the same records in a trace that needs no file but itself. */
 #include "tools/supervisor/message.h"
 #include "tools/trace/bodies.h"
+#include "tools/trace/output.h"
 #include "tools/trace/store.h"
 #include "tools/trace/verb.h"
 
@@ -29,6 +30,7 @@ struct packing {
     int fd;
     struct known *known;
     uint64_t inlined, stored;
+    uint64_t before, after; /* bytes of both traces */
 };
 
 static struct known *known_of(struct packing *p, const struct journal_entry *e)
@@ -171,12 +173,11 @@ static int write_files(struct packing *p, struct failure *f)
     return err;
 }
 
-static void report(const struct packing *p, uint64_t before)
+static void report(const struct packing *p)
 {
-    uint64_t after = log_writer_status(p->to).bytes;
     if (message_style.json) {
         json_t *o = json_pack("{s:o, s:I, s:I, s:I, s:I}", "trace", trace_json(p->path), "bytes",
-                              (json_int_t)after, "from_bytes", (json_int_t)before, "files",
+                              (json_int_t)p->after, "from_bytes", (json_int_t)p->before, "files",
                               (json_int_t)p->stored, "inlined", (json_int_t)p->inlined);
         message_data(o);
         json_decref(o);
@@ -184,8 +185,8 @@ static void report(const struct packing *p, uint64_t before)
     }
     char from[32], to[32];
     printf("%s: %s from %s, with %" PRIu64 " files and %" PRIu64 " references inlined\n", p->path,
-           trace_size_text(after, to, sizeof(to)), trace_size_text(before, from, sizeof(from)), p->stored,
-           p->inlined);
+           trace_size_text(p->after, to, sizeof(to)), trace_size_text(p->before, from, sizeof(from)),
+           p->stored, p->inlined);
 }
 
 static int pack(struct packing *p, struct failure *f)
@@ -203,7 +204,8 @@ static int pack(struct packing *p, struct failure *f)
         err = copy_end(p, f);
     if (!err) {
         log_reader_summary(p->from->reader, &s);
-        report(p, s.bytes);
+        p->before = s.bytes;
+        p->after = log_writer_status(p->to).bytes;
     }
     return err;
 }
@@ -211,21 +213,23 @@ static int pack(struct packing *p, struct failure *f)
 static int pack_to(struct trace *t, const char *path, const char *const *images, struct failure *f)
 {
     struct packing p = {.from = t, .path = path};
+    struct output output;
     int err = bodies_init(&p.bodies, t, images, f);
     if (err)
         return err;
-    p.fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (p.fd < 0) {
+    err = output_open(&output, path, false, f);
+    if (err) {
         bodies_free(&p.bodies);
-        return failure_set(f, STATUS_FAILED, errno, "cannot create %s: %s", path, strerror(errno));
+        return err;
     }
+    p.fd = output.fd;
     err = pack(&p, f);
     log_writer_destroy(p.to);
     free(p.known);
     bodies_free(&p.bodies);
-    close(p.fd);
-    if (err)
-        unlink(path);
+    err = output_finish(&output, err, f);
+    if (!err)
+        report(&p);
     return err;
 }
 
