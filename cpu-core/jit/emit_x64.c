@@ -171,6 +171,11 @@ void emit_alu_const32(struct emitter *e, enum alu_op op, struct rm rm, int32_t v
     alu_const(e, 0, op, rm, value);
 }
 
+void emit_test32(struct emitter *e, struct rm rm, uint64_t bits)
+{
+    emit_op_imm(e, OPC(0, 0, 0xf7), 0, rm, 4, (int64_t)bits);
+}
+
 void emit_shift(struct emitter *e, enum shift_op op, struct rm rm, unsigned count)
 {
     emit_op_imm(e, OPC(0, 0, 0xc1) | OPC_W, op, rm, 1, count);

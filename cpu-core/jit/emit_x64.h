@@ -142,6 +142,7 @@ void emit_alu32(struct emitter *e, enum alu_op op, unsigned reg, struct rm rm);
 void emit_alu_store(struct emitter *e, enum alu_op op, struct rm rm, unsigned reg);
 void emit_alu_const(struct emitter *e, enum alu_op op, struct rm rm, int32_t value);
 void emit_alu_const32(struct emitter *e, enum alu_op op, struct rm rm, int32_t value);
+void emit_test32(struct emitter *e, struct rm rm, uint64_t bits); /* sets the flags for rm & bits */
 void emit_shift(struct emitter *e, enum shift_op op, struct rm rm, unsigned count);
 void emit_shift32(struct emitter *e, enum shift_op op, struct rm rm, unsigned count);
 void emit_shift_cl(struct emitter *e, unsigned w, enum shift_op op, struct rm rm);

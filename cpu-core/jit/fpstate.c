@@ -5,9 +5,6 @@
 
 #include <immintrin.h>
 
-#define MXCSR_DEFAULT 0x1f80u /* all exceptions masked, to nearest */
-#define MXCSR_RC      13
-
 unsigned fp_flags(unsigned m)
 {
     return (m & 0x01 ? FP_NV : 0u) | (m & 0x04 ? FP_DZ : 0u) | (m & 0x08 ? FP_OF : 0u) |
@@ -16,9 +13,7 @@ unsigned fp_flags(unsigned m)
 
 void fp_enter(struct hart *h)
 {
-    static const uint8_t rc[8] = {[FP_RNE] = 0, [FP_RTZ] = 3, [FP_RDN] = 1, [FP_RUP] = 2};
-
-    h->mxcsr = MXCSR_DEFAULT | (unsigned)rc[h->frm] << MXCSR_RC;
+    h->mxcsr = MXCSR_DEFAULT | (h->frm < 4 ? MXCSR_MODES >> 2 * h->frm & 3 : 0) << MXCSR_RC;
     _mm_setcsr(h->mxcsr);
 }
 

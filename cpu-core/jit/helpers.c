@@ -183,8 +183,9 @@ struct helper_result helper_csr(struct hart *h, uint64_t bits, uint32_t packed, 
         return fault(h);
     if (rd)
         h->x[rd] = old;
-    if (same_context(h, priv) && undisturbed(h, left + s.refund))
-        return (struct helper_result){0, left};
+    /* The slice may end sooner now, but not in this block. */
+    if (h->left >= s.refund && same_context(h, priv) && undisturbed(h, h->left))
+        return (struct helper_result){0, h->left - s.refund};
     return retire_and_leave(h, &s);
 }
 

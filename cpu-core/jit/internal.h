@@ -46,12 +46,13 @@ struct jit {
     struct mmu *mmu;
     const struct ram *ram;
     void *interp;
-    bool count;               /* executions of each block */
-    bool carryless;           /* the host multiplies polynomials */
-    bool off;                 /* nothing is cached: the interpreter runs everything */
-    struct jump_cache *jumps; /* [HART_MAX * TLB_BANKS] */
-    uint8_t *heat;            /* entries of cold code, by hashed address */
-    unsigned heat_min;        /* as many make it hot */
+    bool count;                /* executions of each block */
+    bool carryless;            /* the host multiplies polynomials */
+    bool off;                  /* nothing is cached: the interpreter runs everything */
+    struct jump_cache *jumps;  /* [HART_MAX * TLB_BANKS] */
+    uint64_t reuses[HART_MAX]; /* of the block table when the hart's views were last looked at */
+    uint8_t *heat;             /* entries of cold code, by hashed address */
+    unsigned heat_min;         /* as many make it hot */
 
     /* Fixed code at the start of the code memory, by the addresses it runs at. */
     struct jit_exit (*enter)(struct hart *h, const uint8_t *code);
@@ -63,6 +64,8 @@ struct jit {
     const uint8_t *refill[2]; /* for writes: [1]; keeps all registers but rcx; ZF = 0: the access hits now */
     const uint8_t *csr, *ecall, *sret, *mret, *cbo_zero;
     const uint8_t *load_fpins;
+    const uint8_t *spill_fpins;              /* keeps the general registers, not the flags */
+    const uint8_t *trap, *to_sepc, *to_mepc; /* see tr_trap.c */
 
     struct tr *tr; /* of the translation in progress */
     struct jit_stats stats;
@@ -142,6 +145,11 @@ enum constant {
     CONST_FFLAGS, /* four of them: fflags by the low 6 bits of MXCSR */
 };
 
+#define MXCSR_DEFAULT 0x1f80u /* all exceptions masked, to nearest */
+#define MXCSR_FLAGS   0x3fu
+#define MXCSR_RC      13    /* lowest bit of the rounding mode, */
+#define MXCSR_MODES   0x9cu /* which is bits 2n and 2n + 1 of this for frm of n, below 4 */
+
 /* fpstate.c: MXCSR while the engine runs. */
 void fp_enter(struct hart *h);     /* from the hart: rounding mode; no flags */
 void fp_leave(struct hart *h);     /* to the hart: adds the flags */
@@ -171,6 +179,9 @@ static inline uint64_t mode_of(const struct hart *h)
         [FP_MODE_OFF] = 0, [FP_MODE_ON] = MODE_FP_ON, [FP_MODE_SLOW] = MODE_FP_SLOW};
     return bits[fp_mode(h)];
 }
+
+/* tr_trap.c: emits what the entries named there point to. */
+void trap_emit_fixed(struct jit *j, struct emitter *e);
 
 /* translate.c: makes the block for `key`, whose page is at `page` in the host, and key->second at `second`.
  */

@@ -173,6 +173,14 @@ static void emit_load_fpins(struct jit *j, struct emitter *e)
     emit_jmp_run(e, j->exit_at);
 }
 
+static void emit_spill_fpins(struct jit *j, struct emitter *e)
+{
+    j->spill_fpins = e->at + e->run;
+    move_live_fpins(e, false);
+    forget_fpins(e);
+    emit_ret(e);
+}
+
 static void emit_fixed(struct jit *j)
 {
     struct region *r = &j->blocks.regions[0];
@@ -212,6 +220,8 @@ static void emit_fixed(struct jit *j)
     for (unsigned write = 0; write < 2; write++)
         j->refill[write] = emit_refill(&e, write, &helpers[sizeof calls / sizeof *calls]);
     emit_load_fpins(j, &e);
+    emit_spill_fpins(j, &e);
+    trap_emit_fixed(j, &e);
     memcpy(&j->enter, &enter, sizeof enter);
     j->blocks.fixed_len = (size_t)(e.at - r->hot);
     r->hot = e.at;
@@ -219,23 +229,61 @@ static void emit_fixed(struct jit *j)
 
 /* Finding code. */
 
+static struct jump_cache *cache_of(struct jit *j, const struct hart *h, const struct tlb_bank *b)
+{
+    return &j->jumps[h->id * TLB_BANKS + b->index];
+}
+
+static bool is_valid(const struct jit *j, const struct jump_cache *c, const struct tlb_bank *b)
+{
+    return c->fetch_gen == b->fetch_gen && c->reuses == j->blocks.reuses && c->gen != 0;
+}
+
+static void renew(struct jit *j, struct jump_cache *c, const struct tlb_bank *b)
+{
+    c->fetch_gen = b->fetch_gen;
+    c->reuses = j->blocks.reuses;
+    if (++c->gen < SALT_GENS)
+        return;
+    memset(c->slots, 0, sizeof c->slots);
+    blocks_forget_fars(&j->blocks);
+    c->gen = 1; /* generation 0 would make empty slots valid */
+}
+
+static uint64_t salt_of(const struct jit *j, const struct jump_cache *c)
+{
+    return (uint64_t)c->gen << SALT_SHIFT ^ (uint64_t)(c - j->jumps) << SALT_BANK;
+}
+
+/* What translated code takes to enter each view by itself, as far as its jump cache is valid. */
+static void sync_views(struct jit *j, struct hart *h)
+{
+    bool all = j->reuses[h->id] != j->blocks.reuses;
+
+    j->reuses[h->id] = j->blocks.reuses;
+    for (unsigned i = 0; i < HART_VIEWS; i++) {
+        struct hart_view *v = &h->views[i];
+        struct jump_cache *c;
+        if (!v->bank || (v->fetch_gen == v->bank->fetch_gen && !all))
+            continue;
+        c = cache_of(j, h, v->bank);
+        if (is_valid(j, c, v->bank))
+            *v = (struct hart_view){v->bank, c->fetch_gen, c->slots, salt_of(j, c)};
+        else
+            v->fetch_gen = HART_VIEW_STALE;
+    }
+}
+
 void jit_sync_context(struct jit *j, struct hart *h)
 {
     const struct tlb_bank *b = h->fetch_bank;
-    unsigned index = h->id * TLB_BANKS + b->index;
-    struct jump_cache *c = &j->jumps[index];
+    struct jump_cache *c = cache_of(j, h, b);
 
-    if (c->fetch_gen != b->fetch_gen || c->reuses != j->blocks.reuses || c->gen == 0) {
-        c->fetch_gen = b->fetch_gen;
-        c->reuses = j->blocks.reuses;
-        if (++c->gen == SALT_GENS) {
-            memset(c->slots, 0, sizeof c->slots);
-            blocks_forget_fars(&j->blocks);
-            c->gen = 1; /* generation 0 would make empty slots valid */
-        }
-    }
+    if (!is_valid(j, c, b))
+        renew(j, c, b);
     h->jumps = c->slots;
-    h->jump_salt = (uint64_t)c->gen << SALT_SHIFT ^ (uint64_t)index << SALT_BANK ^ mode_of(h);
+    h->jump_salt = salt_of(j, c) ^ mode_of(h);
+    sync_views(j, h);
 }
 
 /* Host address of the page that h->pc is in. NULL: not RAM; negative in *err: an exception is recorded. */

@@ -363,6 +363,9 @@ static void emit_stub(struct tr *t, struct stub *s)
     case STUB_STATUS:
         tr_csr_stub(t, s);
         break;
+    case STUB_TRAP:
+        tr_trap_stub(t, s);
+        break;
     case STUB_STEP:
     case STUB_STEP_EXIT:
         step_stub(t, s);

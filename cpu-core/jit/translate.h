@@ -19,6 +19,7 @@ enum stub_kind {
     STUB_CHANGED,   /* the instruction's second half */
     STUB_CSR,       /* the CSR instruction goes through its helper */
     STUB_STATUS,    /* the same, unless FS is all that hinders */
+    STUB_TRAP,      /* the privilege changes by the helper */
     STUB_STEP,      /* the instruction goes through the interpreter */
     STUB_STEP_EXIT, /* and ends the block */
 };
@@ -159,6 +160,8 @@ bool tr_amo(struct tr *t, const struct insn *in);
 bool tr_csr(struct tr *t, const struct insn *in);
 void tr_csr_stub(struct tr *t, struct stub *s);
 bool tr_sys(struct tr *t, const struct insn *in);
+void tr_trap(struct tr *t, const struct insn *in); /* ecall, sret, mret */
+void tr_trap_stub(struct tr *t, const struct stub *s);
 bool tr_cbo(struct tr *t, const struct insn *in);
 unsigned tr_conditional(struct tr *t, const struct insn *branch); /* returns how many after t->i it did */
 bool tr_branch(struct tr *t, const struct insn *in);

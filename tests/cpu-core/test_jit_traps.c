@@ -1,0 +1,504 @@
+/* The translator beside the interpreter where the privilege, the address space or the rights change: random
+ * programs for all privileges under several page tables, with every trap, return and CSR form that translated
+ * code has of its own. */
+#include "cpu-core/jit/jit.h"
+#include "cpu-core/jit/stats.h"
+#include "tests/cpu-core/jit_pair.h"
+#include "tests/insn/stream.h"
+
+#include <stdlib.h>
+
+/* Physical memory of the programs. */
+#define CODE      STREAM_BASE
+#define CODE_SIZE 4096u
+#define DATA      (STREAM_BASE + (1u << 20))
+#define ROOT(i)   (STREAM_BASE + (2u << 20) + 4096u * (i)) /* Sv39 */
+#define ROOTS     3u
+
+/* Virtual: S-mode's addresses are physical ones, U-mode's have this more, and the gigabyte that comes and
+ * goes by the program's own stores is above both. */
+#define USER  0x40000000ull
+#define THIRD (CODE + 2 * USER)
+
+#define LEAF_S    0xcfull
+#define LEAF_U    0xdfull
+#define THIRD_PTE (4u * 8)
+
+/* Registers that programs do not write. */
+enum {
+    R_SATP_A = 18,
+    R_SATP_B,
+    R_CODE_S,
+    R_CODE_U,
+    R_STATUS,
+    R_PTE,  /* where the root of satp_a has its entry for THIRD */
+    R_LEAF, /* what may be there, or 0 */
+    R_DATA_S,
+    R_DATA_U,
+    R_DATA_3,
+    R_FIXED_END
+};
+
+#define EACH(p, b) for (struct bare *b = &(p)->jit; b; b = b == &(p)->jit ? &(p)->interp : NULL)
+
+static uint64_t satp_of(unsigned root)
+{
+    return 8ull << 60 | ROOT(root) >> 12;
+}
+
+static void write64(struct bare *b, uint64_t pa, uint64_t value)
+{
+    assert_int_equal(mmu_dma_write(b->mmu, pa, &value, sizeof value), 0);
+}
+
+/* Of the roots, the last has nothing for U-mode. */
+static void write_tables(struct bare *b)
+{
+    for (unsigned i = 0; i < ROOTS; i++) {
+        write64(b, ROOT(i) + 2 * 8, CODE >> 2 | LEAF_S);
+        write64(b, ROOT(i) + 3 * 8, i + 1 < ROOTS ? CODE >> 2 | LEAF_U : 0);
+        write64(b, ROOT(i) + THIRD_PTE, i ? CODE >> 2 | LEAF_U : 0);
+    }
+}
+
+/* Programs. */
+
+static unsigned result(struct pair *p)
+{
+    unsigned r;
+
+    do
+        r = pair_below(p, 32);
+    while (r >= R_SATP_A && r < R_FIXED_END);
+    return r;
+}
+
+static unsigned one_of(struct pair *p, unsigned a, unsigned b)
+{
+    return pair_below(p, 8) == 0 ? pair_below(p, 32) : pair_below(p, 2) ? a : b;
+}
+
+/* A register with something to write to the CSR. */
+static unsigned source(struct pair *p, unsigned number)
+{
+    switch (number) {
+    case 0x180:
+        return pair_below(p, 4) ? one_of(p, R_SATP_A, R_SATP_B) : 0;
+    case 0x100:
+    case 0x300:
+        return one_of(p, R_STATUS, R_STATUS);
+    case 0x105:
+    case 0x141:
+    case 0x305:
+    case 0x341:
+        return one_of(p, R_CODE_S, R_CODE_U);
+    default:
+        return pair_below(p, 32);
+    }
+}
+
+static uint32_t csr_insn(struct pair *p)
+{
+    static const uint16_t numbers[] = {0x001, 0x002, 0x003, 0x100, 0x100, 0x100, 0x104, 0x104, 0x105,
+                                       0x106, 0x10a, 0x140, 0x141, 0x142, 0x143, 0x144, 0x144, 0x14d,
+                                       0x180, 0x180, 0x300, 0x305, 0x306, 0x320, 0x340, 0x341, 0x342,
+                                       0x343, 0x344, 0xc00, 0xc01, 0xc02, 0xb00, 0xb02, 0x30a};
+    unsigned number = numbers[pair_below(p, sizeof numbers / sizeof *numbers)];
+    unsigned funct3 = 1 + pair_below(p, 3), rd = pair_below(p, 3) ? result(p) : 0;
+
+    if (number >= 0xc00 && pair_below(p, 8))
+        return csr(number, 0, 2, rd);
+    if (pair_below(p, 4) == 0)
+        return csr(number, pair_below(p, 32), 4 + funct3, rd);
+    return csr(number, pair_below(p, 4) ? source(p, number) : 0, funct3, rd);
+}
+
+#define ECALL  0x00000073u
+#define EBREAK 0x00100073u
+#define SRET   0x10200073u
+#define MRET   0x30200073u
+#define FENCE  0x12000073u /* sfence.vma */
+
+/* Return to behind what trapped, or to anywhere. */
+static unsigned write_return(struct pair *p, uint32_t *code)
+{
+    bool m = pair_below(p, 3) == 0;
+    unsigned epc = m ? 0x341 : 0x141, t = 5 + pair_below(p, 3), n = 0;
+
+    if (pair_below(p, 4)) {
+        code[n++] = csr(epc, 0, 2, t);
+        code[n++] = type_i(4, t, 0, t, 0x13);
+        code[n++] = csr(epc, t, 1, 0);
+    }
+    code[n++] = m ? MRET : SRET;
+    return n;
+}
+
+static uint32_t memory_insn(struct pair *p)
+{
+    unsigned base = R_DATA_S + pair_below(p, 3);
+    int32_t offset = (int32_t)pair_below(p, 256) * 8 - 1024;
+
+    if (pair_below(p, 8) == 0)
+        base = pair_below(p, 32);
+    switch (pair_below(p, 6)) {
+    case 0:
+        return type_s(0, R_LEAF, R_PTE, 3);
+    case 1:
+        return type_s(offset, pair_below(p, 32), base, 3);
+    case 2:
+        return type_r((uint32_t)offset >> 5 & 0x7f, pair_below(p, 32), base, 3, (uint32_t)offset & 31,
+                      0x27); /* fsd */
+    case 3:
+        return type_i(offset, base, 3, pair_below(p, 32), 0x07); /* fld */
+    default:
+        return type_i(offset, base, 3, result(p), 0x03);
+    }
+}
+
+static unsigned write_unit(struct pair *p, uint32_t *code)
+{
+    switch (pair_below(p, 12)) {
+    case 0:
+    case 1:
+        *code = ECALL;
+        return 1;
+    case 2:
+    case 3:
+        return write_return(p, code);
+    case 4:
+    case 5:
+    case 6:
+    case 7:
+        *code = csr_insn(p);
+        return 1;
+    case 8:
+    case 9:
+        *code = memory_insn(p);
+        return 1;
+    case 10:
+        *code = pair_below(p, 2) ? type_r(1, pair_below(p, 32), pair_below(p, 32), 7, pair_below(p, 32), 0x53)
+                                 : type_i(1, pair_below(p, 32), 0, result(p), 0x13);
+        return 1;
+    default:
+        *code = pair_below(p, 4)   ? type_b(8, pair_below(p, 32), pair_below(p, 32), 6)
+                : pair_below(p, 2) ? FENCE
+                                   : EBREAK;
+        return 1;
+    }
+}
+
+static void write_program(struct pair *p)
+{
+    uint32_t code[CODE_SIZE / 4];
+    unsigned n = 0;
+
+    while (n < CODE_SIZE / 4 - 5)
+        n += write_unit(p, code + n);
+    while (n < CODE_SIZE / 4 - 1)
+        code[n++] = ECALL;
+    code[n] = type_b(-2048, 0, 0, 0);
+    EACH(p, b)
+    {
+        assert_int_equal(mmu_dma_write(b->mmu, CODE, code, sizeof code), 0);
+        write_tables(b);
+    }
+}
+
+/* State. */
+
+/* The comparator of a machine without timers: only writes look at the clock. */
+static void stimecmp_changed(void *arg, struct hart *h)
+{
+    struct bare *b = arg;
+
+    if (!(h->menvcfg & MENVCFG_STCE))
+        return;
+    hart_irq_line(h, IRQ_STIP, vclock_ticks(&b->clock, hart_icount(h)) >= h->stimecmp);
+    hart_shorten(h, hart_icount(h) + (h->stimecmp & 127));
+}
+
+static const struct hart_hooks hooks = {stimecmp_changed};
+
+static uint64_t wide(struct pair *p)
+{
+    return ((uint64_t)pair_below(p, UINT32_MAX) << 32 | pair_below(p, UINT32_MAX)) >> pair_below(p, 64);
+}
+
+static uint64_t code_address(struct pair *p, bool user)
+{
+    return CODE + (user ? USER : 0) + 4ull * pair_below(p, CODE_SIZE / 4);
+}
+
+static uint64_t random_status(struct pair *p)
+{
+    uint64_t s = wide(p) & (MSTATUS_SIE | MSTATUS_MIE | MSTATUS_SPIE | MSTATUS_MPIE | MSTATUS_SPP |
+                            MSTATUS_FS | MSTATUS_SUM);
+
+    if (pair_below(p, 2))
+        s |= MSTATUS_SUM;
+    if (pair_below(p, 2))
+        s |= MSTATUS_FS;
+    if (pair_below(p, 8) == 0)
+        s |= MSTATUS_MXR;
+    return s;
+}
+
+static void scatter_registers(struct pair *p, struct hart *h)
+{
+    for (unsigned r = 1; r < 32; r++) {
+        h->x[r] = wide(p);
+        h->f[r] = pair_below(p, 2) ? wide(p) : 0x3ff8000000000000;
+    }
+    h->x[R_SATP_A] = satp_of(0);
+    h->x[R_SATP_B] = satp_of(1 + pair_below(p, ROOTS - 1));
+    h->x[R_CODE_S] = code_address(p, false);
+    h->x[R_CODE_U] = code_address(p, true);
+    h->x[R_STATUS] = random_status(p);
+    h->x[R_PTE] = ROOT(0) + THIRD_PTE;
+    h->x[R_LEAF] = pair_below(p, 3) ? CODE >> 2 | (pair_below(p, 2) ? LEAF_U : LEAF_S) : 0;
+    h->x[R_DATA_S] = DATA;
+    h->x[R_DATA_U] = DATA + USER;
+    h->x[R_DATA_3] = DATA - CODE + THIRD;
+}
+
+static void scatter_rights(struct pair *p, struct hart *h)
+{
+    static const uint8_t privs[] = {PRIV_U, PRIV_U, PRIV_S, PRIV_S, PRIV_S, PRIV_M};
+
+    h->priv = privs[pair_below(p, sizeof privs)];
+    h->mstatus = (h->mstatus & (MSTATUS_UXL | MSTATUS_SXL)) | random_status(p) |
+                 (pair_below(p, 6) ? 0 : MSTATUS_TVM) | (pair_below(p, 6) ? 0 : MSTATUS_TSR) |
+                 (uint64_t)privs[pair_below(p, sizeof privs)] << 11;
+    if (h->priv == PRIV_M && pair_below(p, 4) == 0)
+        h->mstatus |= MSTATUS_MPRV;
+    h->medeleg = pair_below(p, 4) ? 0xb3ff : wide(p) & 0xb3ff;
+    h->mideleg = pair_below(p, 4) ? IRQ_SSIP | IRQ_STIP | IRQ_SEIP : pair_below(p, 2) ? IRQ_SSIP : 0;
+    h->mcounteren = pair_below(p, 4) ? 7 : pair_below(p, 8);
+    h->scounteren = pair_below(p, 4) ? 7 : pair_below(p, 8);
+    h->mcountinhibit = pair_below(p, 4) ? 0 : pair_below(p, 8) & 5;
+    h->menvcfg = pair_below(p, 4) ? h->menvcfg | MENVCFG_STCE : h->menvcfg & ~MENVCFG_STCE;
+    h->frm = (uint8_t)(pair_below(p, 3) ? pair_below(p, 4) : pair_below(p, 8));
+}
+
+static void scatter(struct pair *p)
+{
+    uint64_t random = p->random;
+
+    EACH(p, b)
+    {
+        struct hart *h = &b->hart;
+        p->random = random;
+        h->hooks = &hooks;
+        h->hooks_arg = b;
+        scatter_registers(p, h);
+        scatter_rights(p, h);
+        h->satp = pair_below(p, 6) ? satp_of(pair_below(p, ROOTS)) : 0;
+        h->pc = code_address(p, h->priv == PRIV_U);
+        h->sepc = code_address(p, pair_below(p, 3));
+        h->mepc = code_address(p, pair_below(p, 3));
+        h->stvec = code_address(p, false);
+        h->mtvec = code_address(p, false);
+        h->mie = pair_below(p, 2) ? wide(p) & 0xaaa : 0;
+        h->mip &= ~(uint64_t)(IRQ_SSIP | IRQ_STIP);
+        hart_irq_line(h, IRQ_SSIP, pair_below(p, 4) == 0);
+        hart_irq_line(h, IRQ_STIP, pair_below(p, 4) == 0);
+        hart_irq_line(h, IRQ_SEIP, pair_below(p, 4) == 0);
+        mmu_context_changed(h);
+        hart_irq_update(h);
+    }
+}
+
+static void disturb(struct pair *p)
+{
+    if (pair_below(p, 40) == 0)
+        mmu_flush(p->jit.mmu);
+    if (pair_below(p, 80) == 0)
+        jit_engine.flush(p->jit.engine);
+    if (pair_below(p, 80) == 0)
+        mmu_ram_hash(p->jit.mmu);
+}
+
+static void test_random(void **state)
+{
+    for (uint64_t seed = 1; seed <= 48; seed++) {
+        struct pair *p = pair_begin(seed, true, (unsigned)seed % 3);
+        write_program(p);
+        pair_open_memory(p);
+        for (unsigned i = 0; i < 900; i++) {
+            if (i % 3 == 0)
+                scatter(p);
+            pair_run(p, 1 + pair_below(p, seed % 4 ? 400 : 4), i % 50 == 0);
+            disturb(p);
+        }
+        pair_run(p, 1, true);
+        pair_end(p);
+    }
+}
+
+/* Where U-mode calls S-mode in a loop, and S-mode switches the address space, nothing asks the engine. */
+
+static struct jit_stats stats_of(struct pair *p)
+{
+    struct jit_stats s;
+    struct jit_memory m;
+
+    jit_get_stats(p->jit.engine, &s, &m);
+    return s;
+}
+
+static void place(struct pair *p, uint64_t at, const uint32_t *code, size_t len)
+{
+    EACH(p, b) assert_int_equal(mmu_dma_write(b->mmu, at, code, len), 0);
+}
+
+/* In U-mode under the first root; S-mode enters at CODE. */
+static void start_user(struct pair *p, uint64_t offset)
+{
+    uint64_t random = p->random;
+
+    pair_open_memory(p);
+    EACH(p, b)
+    {
+        struct hart *h = &b->hart;
+        p->random = random;
+        write_tables(b);
+        scatter_registers(p, h);
+        h->priv = PRIV_U;
+        h->pc = CODE + offset + USER;
+        h->satp = satp_of(0);
+        h->medeleg = 0xb3ff;
+        h->stvec = CODE;
+        h->mstatus |= MSTATUS_FS;
+        h->x[R_STATUS] = MSTATUS_FS | MSTATUS_SUM;
+        h->x[R_DATA_U] = DATA + USER;
+        mmu_context_changed(h);
+        hart_irq_update(h);
+    }
+}
+
+static const uint32_t user_loop[] = {
+    0x02b50553,        /* fadd.d fa0,fa0,fa1 */
+    ECALL, 0xff9ff06f, /* j -8 */
+};
+
+static void check_quiet(struct pair *p, uint64_t warm, uint64_t steps)
+{
+    struct jit_stats before, after;
+
+    pair_run(p, warm, false);
+    before = stats_of(p);
+    pair_run(p, steps, true);
+    after = stats_of(p);
+    assert_true(after.entries - before.entries < 20);
+    assert_true(after.ecalls + after.xrets + after.csrs - before.ecalls - before.xrets - before.csrs < 20);
+}
+
+static void test_system_calls(void **state)
+{
+    const uint32_t handler[] = {
+        csr(0x140, 5, 1, 5),              /* csrrw t0,sscratch,t0 */
+        csr(0x100, R_STATUS, 3, 6),       /* csrrc t1,sstatus,FS | SUM */
+        csr(0x142, 0, 2, 7),              /* csrr t2,scause */
+        csr(0x100, R_STATUS, 2, 0),       /* csrs sstatus,FS | SUM */
+        type_i(0, R_DATA_U, 3, 28, 0x03), /* ld t3,0(data) */
+        csr(0x100, R_STATUS, 3, 0),       /* csrc sstatus,FS | SUM */
+        csr(0x141, 0, 2, 7),              /* csrr t2,sepc */
+        type_i(4, 7, 0, 7, 0x13),         /* addi t2,t2,4 */
+        csr(0x141, 7, 1, 0),              /* csrw sepc,t2 */
+        csr(0xc00, 0, 2, 28),             /* rdcycle t3 */
+        csr(0x104, 0, 2, 28),             /* csrr t3,sie */
+        csr(0x100, 6, 1, 0),              /* csrw sstatus,t1 */
+        SRET,
+    };
+    struct pair *p = pair_begin(1, true, 0);
+
+    place(p, CODE, handler, sizeof handler);
+    place(p, CODE + 256, user_loop, sizeof user_loop);
+    start_user(p, 256);
+    EACH(p, b) b->hart.mcounteren = 7;
+    check_quiet(p, 3000, 30000);
+    pair_end(p);
+}
+
+/* A load that faults enters S-mode without the engine too. */
+static void test_page_faults(void **state)
+{
+    const uint32_t handler[] = {
+        csr(0x141, 0, 2, 7),      /* csrr t2,sepc */
+        type_i(4, 7, 0, 7, 0x13), /* addi t2,t2,4 */
+        csr(0x141, 7, 1, 0),      /* csrw sepc,t2 */
+        SRET,
+    };
+    const uint32_t user[] = {
+        type_i(0, R_DATA_3, 3, 28, 0x03), /* ld t3,0(nothing) */
+        type_s(0, 5, R_DATA_3, 3),        /* sd t0,0(nothing) */
+        0xff9ff06f,                       /* j -8 */
+    };
+    struct pair *p = pair_begin(1, true, 0);
+
+    place(p, CODE, handler, sizeof handler);
+    place(p, CODE + 256, user, sizeof user);
+    start_user(p, 256);
+    check_quiet(p, 3000, 30000);
+    pair_end(p);
+}
+
+/* Two address spaces in turn; the third is left alone. */
+static void test_address_spaces(void **state)
+{
+    const uint32_t handler[] = {
+        csr(0x180, R_SATP_A, 1, 0), /* csrw satp,a */
+        FENCE,
+        csr(0x180, R_SATP_B, 1, 0), /* csrw satp,b */
+        csr(0x141, 0, 2, 7),        /* csrr t2,sepc */
+        type_i(4, 7, 0, 7, 0x13),   /* addi t2,t2,4 */
+        csr(0x141, 7, 1, 0),        /* csrw sepc,t2 */
+        csr(0x180, R_SATP_A, 1, 0),
+        SRET,
+    };
+    struct pair *p = pair_begin(1, true, 0);
+
+    place(p, CODE, handler, sizeof handler);
+    place(p, CODE + 256, user_loop, sizeof user_loop);
+    start_user(p, 256);
+    EACH(p, b) b->hart.x[R_SATP_B] = satp_of(1);
+    pair_run(p, 3000, true);
+    pair_run(p, 30000, true);
+    pair_end(p);
+}
+
+/* M-mode's calls and returns. */
+static void test_machine_calls(void **state)
+{
+    const uint32_t handler[] = {
+        csr(0x340, 5, 1, 5),      /* csrrw t0,mscratch,t0 */
+        csr(0x341, 0, 2, 7),      /* csrr t2,mepc */
+        type_i(4, 7, 0, 7, 0x13), /* addi t2,t2,4 */
+        csr(0x341, 7, 1, 0),      /* csrw mepc,t2 */
+        MRET,
+    };
+    struct pair *p = pair_begin(1, true, 0);
+
+    place(p, CODE, handler, sizeof handler);
+    place(p, CODE + 256, user_loop, sizeof user_loop);
+    start_user(p, 256);
+    EACH(p, b)
+    {
+        b->hart.medeleg = 0;
+        b->hart.mtvec = CODE;
+    }
+    check_quiet(p, 3000, 30000);
+    pair_end(p);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_random),        cmocka_unit_test(test_system_calls),
+        cmocka_unit_test(test_page_faults),   cmocka_unit_test(test_address_spaces),
+        cmocka_unit_test(test_machine_calls),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
