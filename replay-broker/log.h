@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #define LOG_MAJOR 1u
-#define LOG_MINOR 0u
+#define LOG_MINOR 1u
 
 #define LOG_BLOCK_BYTES (128u << 10) /* of records: a block closes before it would hold more */
 #define LOG_BLOCK_MS    100u         /* the writer's owner closes a block at least this often */

@@ -13,6 +13,8 @@
 void journal_crossing_file(struct crossings *cs, struct crossing *c, const void *body, uint32_t len,
                            const struct crossing_file *file)
 {
+    if (c->direction == CROSSING_OUT && c->kind != CROSSING_CLOCK)
+        cs->host.mark(cs->host.arg);
     c->seq = ++cs->seq;
     c->len = len;
     c->digest = XXH3_64bits(len ? body : "", len);

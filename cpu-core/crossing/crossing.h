@@ -76,6 +76,9 @@ struct crossings_host {
     /* Guest-visible work became due at the current position while a slice runs: end the slice after this
      * instruction. */
     void (*attention)(void *arg);
+    /* The machine is about to say something by itself at the current position: its clock comes first, if the
+     * journal does not know it. */
+    void (*mark)(void *arg);
     void *arg;
 };
 

@@ -74,6 +74,7 @@ void due_fire(void *arg)
     uint64_t now = vclock_ns(cs->clock, icount);
     struct due d;
     while (earliest(cs, &d) && d.ns <= now) {
+        cs->host.mark(cs->host.arg);
         if (!wait_for_answer(cs, &d))
             return;
         struct link_queue *q = &d.link->queue[d.queue];

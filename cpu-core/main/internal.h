@@ -90,8 +90,7 @@ struct machine {
     uint32_t request_status;
     uint64_t end_hash;
     bool paused, stopping;
-    bool jumped; /* virtual clock: the idle machine's time jumped after the crossing jumped_seq */
-    uint64_t jumped_seq;
+    bool jumped; /* virtual clock: the idle machine's time jumped since the last clock crossing */
     struct machine_command *commands; /* served, and not yet crossings */
     unsigned ncommands, room_commands;
     uint64_t next_poll_ns; /* host time at which control is looked at again */
@@ -117,8 +116,12 @@ void machine_report_hashes(struct machine *m);
 
 void machine_reboot(struct machine *m);
 
-/* Journals what the clock now says. */
-void machine_note_clock(struct machine *m);
+/* Journals what the clock now says: inbound if that is a decision of the host, or before what comes in from
+ * outside; else outbound. */
+void machine_note_clock(struct machine *m, enum crossing_direction dir);
+
+/* Before a state hash, or a crossing that the machine makes by itself. */
+void machine_mark(void *machine);
 
 /* Virtual ns of the next thing that can end the wait of a hart by itself. */
 uint64_t machine_next_due(const struct machine *m);
@@ -133,6 +136,9 @@ void machine_slice(struct machine *m, struct hart *h, uint64_t longest);
  * hash. */
 bool machine_ends(struct machine *m, enum machine_end *end, uint32_t *status);
 void machine_note_exit(struct machine *m, enum machine_end end);
+
+/* True if a mark of the clock comes next in the recording (those of version 1.0 have fewer). */
+bool machine_replay_marks(struct machine *m);
 
 /* replay.c: -ENOMEM; and machine_run() for a machine that replays. */
 int machine_replay_create(struct machine *m);

@@ -113,7 +113,7 @@ static bool keeps_body(const struct machine *m, const struct crossing *c)
 {
     if (!c->len)
         return false;
-    if (c->direction == CROSSING_IN || c->kind == CROSSING_EXIT)
+    if (c->direction == CROSSING_IN || c->kind == CROSSING_EXIT || c->kind == CROSSING_CLOCK)
         return true;
     return c->kind == CROSSING_REQUEST && c->device < RECORDING_DEVICES &&
            m->recording.kept_requests >> c->device & 1;
@@ -154,6 +154,7 @@ void machine_journal_hash(struct machine *m, uint64_t hash)
 {
     if (!m->recording.journal)
         return;
+    machine_mark(m);
     struct journal_entry e = {.type = JOURNAL_STATE_HASH,
                               .form = JOURNAL_DIGEST,
                               .c = {.icount = m->icount, .pc = m->harts[m->current]->pc, .digest = hash}};

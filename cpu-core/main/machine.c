@@ -25,10 +25,11 @@ uint64_t machine_host_now(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-void machine_note_clock(struct machine *m)
+void machine_note_clock(struct machine *m, enum crossing_direction dir)
 {
     uint64_t body[] = {m->clock.n0, m->clock.t0, m->clock.rate};
-    crossings_note(m->crossings, CROSSING_IN, CROSSING_CLOCK, 0, body, sizeof body);
+    m->jumped = false;
+    crossings_note(m->crossings, dir, CROSSING_CLOCK, 0, body, sizeof body);
     m->stats.clock_crossings++;
 }
 
@@ -52,9 +53,16 @@ void machine_settle(void *arg)
 {
     struct machine *m = arg;
     vclock_fire(&m->clock, m->icount);
-    if (m->jumped && m->jumped_seq == crossings_seq(m->crossings))
-        machine_note_clock(m);
-    m->jumped = false;
+    if (m->jumped && !m->feed)
+        machine_note_clock(m, CROSSING_IN);
+}
+
+/* The same before what the machine says by itself, so that the time of everything can be read from a log. */
+void machine_mark(void *arg)
+{
+    struct machine *m = arg;
+    if (m->jumped && (!m->feed || machine_replay_marks(m)))
+        machine_note_clock(m, CROSSING_OUT);
 }
 
 static int wait_for_device(void *arg)
@@ -155,7 +163,8 @@ int machine_create(struct machine **ret, const struct machine_config *cfg, const
     vclock_init(&m->clock, GOVERNOR_NOMINAL_RATE);
     m->clock.moved = clock_moved;
     m->clock.moved_arg = m;
-    struct crossings_host ch = {position, wait_for_device, device_fault, machine_settle, attention, m};
+    struct crossings_host ch = {
+        position, wait_for_device, device_fault, machine_settle, attention, machine_mark, m};
     struct board_hooks hooks = {ipi, guest_request, m};
     int e = create_core(m, err, errlen);
     if (!e)
@@ -291,7 +300,7 @@ static void apply_clock(struct machine *m, uint64_t jump_to, uint64_t rate)
 {
     machine_settle(m);
     vclock_set(&m->clock, m->icount, jump_to, rate);
-    machine_note_clock(m);
+    machine_note_clock(m, CROSSING_IN);
 }
 
 /* About once a millisecond of host time: control, and the comparison of the clocks. */
@@ -353,7 +362,6 @@ static void idle(struct machine *m)
     if (m->cfg.virtual_clock && due != VCLOCK_NEVER) {
         vclock_set(&m->clock, m->icount, due, rate);
         m->jumped = true;
-        m->jumped_seq = crossings_seq(m->crossings);
         return;
     }
     m->stats.idle_waits++;

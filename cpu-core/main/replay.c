@@ -132,14 +132,6 @@ static void check_hash(struct machine *m, const struct journal_entry *e)
     feed_take(m->feed);
 }
 
-/* Hashes at this position are of the state before anything is applied to it. */
-static void check_hashes(struct machine *m)
-{
-    const struct journal_entry *e;
-    while ((e = peek_here(m)) && e->type == JOURNAL_STATE_HASH)
-        check_hash(m, e);
-}
-
 /* What a clock crossing recorded; false if it is malformed. */
 static bool clock_of(const struct journal_entry *e, uint64_t values[3])
 {
@@ -147,6 +139,36 @@ static bool clock_of(const struct journal_entry *e, uint64_t values[3])
         return false;
     memcpy(values, e->body, e->c.len);
     return true;
+}
+
+static bool is_mark(const struct journal_entry *e)
+{
+    return e && e->type == JOURNAL_CROSSING && e->c.kind == CROSSING_CLOCK && e->c.direction == CROSSING_OUT;
+}
+
+bool machine_replay_marks(struct machine *m)
+{
+    return is_mark(peek(m));
+}
+
+/* A mark may be that of a hash, or of what the next step does: it is taken here if it can be. */
+static bool take_mark(struct machine *m, const struct journal_entry *e)
+{
+    uint64_t to[3];
+    if (!m->jumped || !is_mark(e) || e->c.pc != m->harts[m->current]->pc || !clock_of(e, to) ||
+        to[0] != m->clock.n0 || to[1] != m->clock.t0)
+        return false;
+    machine_mark(m);
+    return true;
+}
+
+/* Hashes at this position are of the state before anything is applied to it. */
+static void check_hashes(struct machine *m)
+{
+    const struct journal_entry *e;
+    while ((e = peek_here(m)) && (e->type == JOURNAL_STATE_HASH || take_mark(m, e)))
+        if (e->type == JOURNAL_STATE_HASH)
+            check_hash(m, e);
 }
 
 /* With a virtual clock the crossing is a mark: false until the idle machine's time has come this far. */
@@ -161,7 +183,7 @@ static bool apply_clock(struct machine *m, const struct journal_entry *e)
         vclock_set(&m->clock, m->icount, to[1], to[2]);
     else if (m->clock.n0 != to[0] || m->clock.t0 < to[1])
         return false;
-    machine_note_clock(m);
+    machine_note_clock(m, CROSSING_IN);
     return true;
 }
 
@@ -237,6 +259,7 @@ static void idle(struct machine *m)
             due = mark[1];
         if (due != VCLOCK_NEVER) {
             vclock_set(&m->clock, m->icount, due, m->clock.rate);
+            m->jumped = true;
             return;
         }
     }
@@ -253,7 +276,8 @@ static uint64_t longest_slice(struct machine *m)
     uint64_t longest = m->cfg.realtime ? SLICE_REALTIME : SLICE_REPLAY;
     const struct journal_entry *e = peek(m);
     uint64_t to = e ? e->c.icount : feed_ending(m->feed)->icount;
-    if (e && e->type == JOURNAL_CROSSING && e->c.direction == CROSSING_OUT && !ended_by_host(e))
+    if (e && e->type == JOURNAL_CROSSING && e->c.direction == CROSSING_OUT && !is_mark(e) &&
+        !ended_by_host(e))
         to++;
     if (to <= m->icount)
         return 1;

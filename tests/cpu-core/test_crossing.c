@@ -68,6 +68,8 @@ static void settle(void *arg)
     vclock_fire(&r->clock, r->icount);
 }
 
+static void mark(void *arg) {}
+
 static void append(void *arg, const struct crossing *c, const void *body, const struct crossing_file *file)
 {
     struct rig *r = arg;
@@ -127,7 +129,7 @@ static void connect_device(struct rig *r, bool reissue)
 static struct rig *start_with(bool fixed, bool file, const struct latency_model *latency)
 {
     struct rig *r = calloc(1, sizeof *r);
-    struct crossings_host host = {position, wait_for_device, fault, settle, attention, r};
+    struct crossings_host host = {position, wait_for_device, fault, settle, attention, mark, r};
     struct link_config cfg = {.id = "test", .geometry = geometry, .latency = *latency, .file = file};
     r->room = true;
     r->device_bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);

@@ -107,6 +107,8 @@ static void settle(void *arg)
     vclock_fire(&r->clock, r->icount);
 }
 
+static void mark(void *arg) {}
+
 static void attention(void *arg) {}
 
 /* Captures what a log would keep: requests as digests, but for every other one. */
@@ -191,7 +193,7 @@ static const struct channel_geometry geometry = {
 static struct rig *create(bool fixed, struct feed *feed)
 {
     struct rig *r = calloc(1, sizeof *r);
-    struct crossings_host host = {position, wait_for_device, fault, settle, attention, r};
+    struct crossings_host host = {position, wait_for_device, fault, settle, attention, mark, r};
     struct link_config cfg = {
         .id = "test", .geometry = geometry, .latency = {.nrules = 1, .rule = {{.base_ns = 100}}}};
     struct replay_hooks hooks = {.output = output, .arg = r, .mirror = mirrored};

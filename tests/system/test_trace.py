@@ -2,7 +2,7 @@
 """Traces of whole machines in the hands of the commands that read them: a recorded session of the demo guest with a network
 card, exported, packed and replayed.
 
-  test_trace.py pcap|cast|chrome|pack
+  test_trace.py pcap|cast|chrome|clock|pack
 """
 
 import collections
@@ -66,6 +66,27 @@ def pcap(folder):
     check([f[34] for f in pings] == [8, 0] * (len(pings) // 2), 'an answer before its question')
 
 
+def clock(folder):
+    """A virtual clock: times in the exports are those that a replay computes, and the guest's own."""
+    trace, text = folder / 'session.trace', 'ping -c 2 10.0.2.2; for i in 1 2 3; do sleep $i; echo at-$(cut -d" " -f1 /proc/uptime); done'
+    status, output = machine.batch(text, '--net', 'echo', '--clock', 'virtual', '--cpus', '2', '--record', trace, '--hash-every', '100000000')
+    check(status == 0, output[-3000:])
+    cleave('trace', 'export', trace, folder / 'trace.json')
+    cleave('trace', 'export', trace, folder / 'trace.pcap')
+    _, *lines = map(json.loads, cleave('trace', 'export', trace, '--format', 'asciicast').splitlines())
+    offsets = [at - float(data.split('at-')[1].split()[0]) for at, _, data in lines if 'at-' in data]
+    print(offsets, flush=True)
+    check(len(offsets) == 3 and max(offsets) - min(offsets) < 0.05, f'the guest saw other times: {offsets}')
+    events = json.loads((folder / 'trace.json').read_text())['traceEvents']
+    times = [e['args']['virtual_ns'] for e in events if 'virtual_ns' in e.get('args', {})]
+    check(times == sorted(times), 'times go backwards')
+    nets = {e['pid'] for e in events if e['name'] == 'process_name' and e['args']['name'] == 'net0 (net)'}
+    start = json.loads(cleave('trace', 'info', '--json', trace))['rtc_start_ns']
+    sent = [e['args']['virtual_ns'] for e in events if e['ph'] == 'b' and e['pid'] in nets and 'queue 1' in e['name']]
+    captured = [at - start for at, frame in frames(folder / 'trace.pcap')]
+    check(sent and set(sent) <= set(captured), f'{len(set(sent) - set(captured))} of {len(sent)} frames have another time')
+
+
 def cast(folder):
     """The lines of the cast make the console's output."""
     trace = record(folder)
@@ -111,4 +132,4 @@ def pack(folder):
 
 with tempfile.TemporaryDirectory() as scratch:
     os.environ['XDG_STATE_HOME'] = scratch + '/state'
-    {'pcap': pcap, 'cast': cast, 'chrome': chrome, 'pack': pack}[sys.argv[1]](pathlib.Path(scratch))
+    {'pcap': pcap, 'cast': cast, 'chrome': chrome, 'clock': clock, 'pack': pack}[sys.argv[1]](pathlib.Path(scratch))

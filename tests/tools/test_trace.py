@@ -90,8 +90,6 @@ class Info(Case):
                 item.unlink()
         self.assertEqual(json.loads(self.good('info', '--json', 'full.trace'))['files'][0]['state'], 'missing')
 
-    def test_virtual_clock_has_no_time(self):
-        self.assertNotIn('virtual_ns', json.loads(self.good('info', '--json', self.make('v', '--clock', 'virtual'))))
 
     def test_endings(self):
         self.make('t', '--open')
@@ -573,10 +571,27 @@ class Export(Case):
                 self.assertEqual(set(os.listdir(self.dir)), before)
 
     def test_virtual_clock(self):
-        self.make('t', '--clock', 'virtual')
-        status, _, err = self.command('trace', 'export', 't', 'x.json')
-        self.assertEqual(status, 0)
-        self.assertIn('times are too early', err)
+        """A guest whose timer wakes it after half a second, three times, and that then prints: its jumps over that time are told."""
+        wait = (rig.load_immediate(5, 0x2004000) + rig.load_immediate(28, 0x200bff8) + rig.load_immediate(7, 5000000) +
+                [0x000e3303, 0x00730333, 0x0062b023] +  # ld t1, 0(t3): mtime; add t1, t1, t2; sd t1, 0(t0): mtimecmp
+                rig.load_immediate(7, 0x80) + [0x3043a073, rig.WFI])  # csrs mie, t2: MTIE
+        self.path('ticks', rig.binary((wait + rig.put(b'x\n')) * 3 + rig.POWEROFF))
+        for words in (), ('--hash-every', '7'):
+            self.assertEqual(self.command('run', '--memory', '16M', '--rng', 'off', '--bios', 'ticks', '--clock', 'virtual', '--record',
+                                          f't{len(words)}', *words)[:2], (0, 'x\n' * 3))
+        for name in 't0', 't2':
+            lines = [json.loads(line) for line in self.good('export', name, '--format', 'asciicast').splitlines()[1:]]
+            first = {round(at, 1) for at, _, text in lines}
+            self.assertEqual(first, {0.5, 1.0, 1.5}, lines)
+            self.assertEqual(json.loads(self.good('info', '--json', name))['virtual_ns'] // 10**7, 150)
+            self.good('export', name, 'x.json')
+            events = json.loads((self.dir / 'x.json').read_text())['traceEvents']
+            times = [e['args']['virtual_ns'] for e in events if 'virtual_ns' in e.get('args', {})]
+            self.assertEqual(times, sorted(times))
+            self.assertEqual({e['args']['virtual_ns'] // 10**7 for e in events if e['name'] == 'hash'},
+                             {0, 50, 100, 150} if name == 't2' else set())
+            for engine in 'interp', 'jit':
+                self.assertEqual(self.command('replay', name, '--engine', engine)[:2], (0, 'x\n' * 3))
 
 
 class Words(Case):

@@ -1,6 +1,5 @@
 /* `cleave trace export`: chooses format, device and output. */
 #include "tools/trace/export.h"
-#include "tools/supervisor/message.h"
 #include "tools/trace/output.h"
 #include "tools/trace/verb.h"
 
@@ -89,10 +88,6 @@ static int export(const struct invocation *in, struct trace *t, const char *cons
     FILE *out = output_stream(&output, f);
     if (!out)
         return output_finish(&output, -EIO, f);
-    if (trace_clock_virtual(t))
-        message_notice("%s: the clock was virtual, and not all of its jumps over idle time are in the trace: "
-                       "times are too early",
-                       t->path);
     if (strcmp(format->name, "chrome") == 0)
         err = export_chrome(t, out, f);
     else if (strcmp(format->name, "pcap") == 0)

@@ -158,8 +158,7 @@ static json_t *json_info(struct trace *t, const struct survey *s)
     json_object_set_new(o, "devices", json_devices(t, s));
     json_object_set_new(o, "ending", json_ending(t, s));
     json_object_set_new(o, "steps", json_integer((json_int_t)s->icount));
-    if (!trace_clock_virtual(t))
-        json_object_set_new(o, "virtual_ns", json_integer((json_int_t)trace_clock_ns(&s->clock, s->icount)));
+    json_object_set_new(o, "virtual_ns", json_integer((json_int_t)trace_clock_ns(&s->clock, s->icount)));
     json_object_set_new(o, "records", json_integer((json_int_t)s->summary.records));
     json_object_set_new(o, "state_hashes", json_integer((json_int_t)s->hashes));
     json_object_set_new(o, "unknown", json_integer((json_int_t)(s->summary.unknown + s->other)));
@@ -217,9 +216,8 @@ static void print_length(FILE *out, const struct trace *t, const struct survey *
 {
     char stored[32], raw[32];
     print_ending(out, t, s);
-    fprintf(out, "length    %" PRIu64 " steps", s->icount);
-    if (!trace_clock_virtual(t))
-        fprintf(out, ", %.3f s of virtual time", (double)trace_clock_ns(&s->clock, s->icount) / 1e9);
+    fprintf(out, "length    %" PRIu64 " steps, %.3f s of virtual time", s->icount,
+            (double)trace_clock_ns(&s->clock, s->icount) / 1e9);
     fprintf(out, "\nrecords   %" PRIu64 ", with %" PRIu64 " state hashes\nsize      %s in %" PRIu64 " blocks",
             s->summary.records, s->hashes, trace_size_text(s->summary.bytes, stored, sizeof(stored)),
             s->summary.blocks);

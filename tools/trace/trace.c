@@ -159,15 +159,6 @@ uint64_t trace_clock_ns(const struct trace_clock *c, uint64_t icount)
     return ns < UINT64_MAX ? (uint64_t)ns : UINT64_MAX;
 }
 
-bool trace_clock_virtual(const struct trace *t)
-{
-    json_t *c = json_loads(t->header->configuration, 0, NULL);
-    const char *clock = json_string_value(json_object_get(c, "clock"));
-    bool is = clock && strcmp(clock, "virtual") == 0;
-    json_decref(c);
-    return is;
-}
-
 json_t *trace_json(const char *text)
 {
     char *quoted = NULL;

@@ -69,6 +69,3 @@ const char *trace_size_text(uint64_t bytes, char *buf, size_t size);
  * trace_print_begin() is given must stay until then. */
 FILE *trace_print_begin(char **text, size_t *size);
 int trace_print_end(FILE *out, char **text, const size_t *size);
-
-/* True if the configuration says that time passes by steps: jumps over idle time are then no crossings. */
-bool trace_clock_virtual(const struct trace *t);
