@@ -185,8 +185,7 @@ uint64_t csr_satp(const struct hart *h, unsigned csr)
 /* A write with an unsupported MODE has no effect at all. ASIDs are stored, 16 bits, and mean nothing. */
 void csr_set_satp(struct hart *h, unsigned csr, uint64_t v)
 {
-    unsigned mode = (unsigned)(v >> SATP_MODE_SHIFT);
-    if (mode && (mode < 8 || mode - 8 + 3 > mmu_max_levels(h->mmu)))
+    if (!mmu_satp_legal(h->mmu, v))
         return;
     h->satp = v;
     mmu_context_changed(h);

@@ -78,19 +78,7 @@ enum hart_wait {
                  deadline passes */
 };
 
-/* What the hart runs with in one view of the current root, so that translated code can change the privilege
- * by itself. Not guest-visible. The MMU sets `bank`, which makes the rest stale; the translator fills that in
- * when it is there. */
-struct hart_view {
-    struct tlb_bank
-        *bank;          /* data accesses, and instruction fetch but for S-mode with SUM; NULL: ask the MMU */
-    uint64_t fetch_gen; /* of `bank` when `jumps` and `salt` were last valid */
-    void *jumps;
-    uint64_t salt; /* without what belongs to the floating-point mode */
-};
-
-#define HART_VIEWS      4
-#define HART_VIEW_STALE UINT64_MAX /* fetch_gen of no bank */
+#define HART_VIEWS 4 /* enum tlb_view of mmu.h */
 
 /* Hot fields first: a translator addresses them with short displacements. The state is guest-visible unless
  * the comment says otherwise; hart_state() lists what is hashed and saved, in its documented order. */
@@ -107,7 +95,8 @@ struct hart {
     struct tlb_bank *bank;       /* data accesses of the current view; not guest-visible; see mmu.h */
     struct tlb_bank *fetch_bank; /* instruction fetch of the current view (MPRV does not affect it) */
 
-    struct hart_view views[HART_VIEWS]; /* by enum tlb_view */
+    struct tlb_bank *views[HART_VIEWS]; /* what each view of the current root has, so that translated code
+                                           can change the privilege by itself; NULL: not known, ask the MMU */
 
     /* Of the translator, not guest-visible, set when it is entered: the virtual page that translated code
      * runs in, the cache of jump targets for fetch_bank, what their tags are mixed with, and its private

@@ -19,9 +19,6 @@
 
 #define SSTATUS_MASK (MSTATUS_SIE | MSTATUS_SPIE | MSTATUS_SPP | MSTATUS_FS | MSTATUS_SUM | MSTATUS_MXR)
 
-#define SATP_MODE_SHIFT 60
-#define SATP_PPN_MASK   ((1ull << 44) - 1)
-
 /* One CSR. The privilege and the read-only property follow from its number. */
 struct csr_row {
     const char *name;                                   /* NULL: no such CSR */

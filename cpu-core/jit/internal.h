@@ -19,8 +19,7 @@
 
 struct jump_cache {
     struct jump_slot slots[JUMP_SLOTS];
-    uint64_t fetch_gen, reuses; /* of the bank and the block table when the slots were last valid */
-    unsigned gen;               /* part of the salt: changes when they cease to be */
+    unsigned gen; /* part of the salt: changes when the slots cease to be valid */
 };
 
 #define JUMP_HASH 0x9e3779b1u /* 2^32 / golden ratio */
@@ -50,7 +49,7 @@ struct jit {
     bool carryless;            /* the host multiplies polynomials */
     bool off;                  /* nothing is cached: the interpreter runs everything */
     struct jump_cache *jumps;  /* [HART_MAX * TLB_BANKS] */
-    uint64_t reuses[HART_MAX]; /* of the block table when the hart's views were last looked at */
+    uint64_t reuses[HART_MAX]; /* of the block table when the hart's caches were last looked at */
     uint8_t *heat;             /* entries of cold code, by hashed address */
     unsigned heat_min;         /* as many make it hot */
 
@@ -64,8 +63,8 @@ struct jit {
     const uint8_t *refill[2]; /* for writes: [1]; keeps all registers but rcx; ZF = 0: the access hits now */
     const uint8_t *csr, *ecall, *sret, *mret, *cbo_zero;
     const uint8_t *load_fpins;
-    const uint8_t *spill_fpins;              /* keeps the general registers, not the flags */
-    const uint8_t *trap, *to_sepc, *to_mepc; /* see tr_trap.c */
+    const uint8_t *spill_fpins;                        /* keeps the general registers, not the flags */
+    const uint8_t *trap, *to_sepc, *to_mepc, *to_root; /* see tr_trap.c */
 
     struct tr *tr; /* of the translation in progress */
     struct jit_stats stats;

@@ -229,61 +229,34 @@ static void emit_fixed(struct jit *j)
 
 /* Finding code. */
 
-static struct jump_cache *cache_of(struct jit *j, const struct hart *h, const struct tlb_bank *b)
+/* Makes the jump cache of a bank valid, with nothing in it. */
+static void renew_jumps(struct jit *j, const struct hart *h, struct tlb_bank *b)
 {
-    return &j->jumps[h->id * TLB_BANKS + b->index];
-}
+    unsigned index = h->id * TLB_BANKS + b->index;
+    struct jump_cache *c = &j->jumps[index];
 
-static bool is_valid(const struct jit *j, const struct jump_cache *c, const struct tlb_bank *b)
-{
-    return c->fetch_gen == b->fetch_gen && c->reuses == j->blocks.reuses && c->gen != 0;
-}
-
-static void renew(struct jit *j, struct jump_cache *c, const struct tlb_bank *b)
-{
-    c->fetch_gen = b->fetch_gen;
-    c->reuses = j->blocks.reuses;
-    if (++c->gen < SALT_GENS)
-        return;
-    memset(c->slots, 0, sizeof c->slots);
-    blocks_forget_fars(&j->blocks);
-    c->gen = 1; /* generation 0 would make empty slots valid */
-}
-
-static uint64_t salt_of(const struct jit *j, const struct jump_cache *c)
-{
-    return (uint64_t)c->gen << SALT_SHIFT ^ (uint64_t)(c - j->jumps) << SALT_BANK;
-}
-
-/* What translated code takes to enter each view by itself, as far as its jump cache is valid. */
-static void sync_views(struct jit *j, struct hart *h)
-{
-    bool all = j->reuses[h->id] != j->blocks.reuses;
-
-    j->reuses[h->id] = j->blocks.reuses;
-    for (unsigned i = 0; i < HART_VIEWS; i++) {
-        struct hart_view *v = &h->views[i];
-        struct jump_cache *c;
-        if (!v->bank || (v->fetch_gen == v->bank->fetch_gen && !all))
-            continue;
-        c = cache_of(j, h, v->bank);
-        if (is_valid(j, c, v->bank))
-            *v = (struct hart_view){v->bank, c->fetch_gen, c->slots, salt_of(j, c)};
-        else
-            v->fetch_gen = HART_VIEW_STALE;
+    if (++c->gen == SALT_GENS) {
+        memset(c->slots, 0, sizeof c->slots);
+        blocks_forget_fars(&j->blocks);
+        c->gen = 1; /* generation 0 would make empty slots valid */
     }
+    b->jumps = c->slots;
+    b->salt = (uint64_t)c->gen << SALT_SHIFT ^ (uint64_t)index << SALT_BANK;
+    b->jumps_gen = b->fetch_gen;
 }
 
 void jit_sync_context(struct jit *j, struct hart *h)
 {
-    const struct tlb_bank *b = h->fetch_bank;
-    struct jump_cache *c = cache_of(j, h, b);
+    struct tlb_bank *b = h->fetch_bank;
 
-    if (!is_valid(j, c, b))
-        renew(j, c, b);
-    h->jumps = c->slots;
-    h->jump_salt = salt_of(j, c) ^ mode_of(h);
-    sync_views(j, h);
+    if (j->reuses[h->id] != j->blocks.reuses) { /* slots point to blocks that exist no more */
+        j->reuses[h->id] = j->blocks.reuses;
+        mmu_forget_jumps(h);
+    }
+    if (b->jumps_gen != b->fetch_gen)
+        renew_jumps(j, h, b);
+    h->jumps = b->jumps;
+    h->jump_salt = b->salt ^ mode_of(h);
 }
 
 /* Host address of the page that h->pc is in. NULL: not RAM; negative in *err: an exception is recorded. */

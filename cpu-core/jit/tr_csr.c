@@ -207,7 +207,7 @@ static uint8_t *switch_bank(struct emitter *e)
 
     emit_test32(e, rm_reg(RDX), MSTATUS_SUM);
     same = emit_jcc8(e, CC_E);
-    emit_load(e, RDX, at(HART(views[TLB_VIEW_S_SUM].bank)));
+    emit_load(e, RDX, at(HART(views[TLB_VIEW_S_SUM])));
     emit_op(e, X_TEST | OPC_W, RDX, rm_reg(RDX));
     unknown = emit_jcc(e, CC_E);
     emit_test32(e, rm_reg(RCX), MSTATUS_SUM);
@@ -250,12 +250,23 @@ static void csr_helper(struct tr *t, const struct stub *s)
     emit_jmp_to(&t->cold, s->back);
 }
 
+/* The next instruction is one of another block: by the jump cache, since its page may be another one. */
+static void goto_next(struct tr *t, struct emitter *e, unsigned insn)
+{
+    struct site site = tr_site(t, insn);
+
+    if (site.refund > 1)
+        emit_alu_const(e, ALU_ADD, rm_reg(REG_LEFT), site.refund - 1);
+    emit_load(e, RAX, at(HART(code_page)));
+    emit_alu_const(e, ALU_ADD, rm_reg(RAX), site.offset + site.len);
+    tr_goto_address(t, e);
+}
+
 /* FS changes, as at each entry of a kernel and each return from it: floating-point registers go home, and the
  * next instruction is one of another block. The helper has what remains: MXR, modes that the host lacks. */
 static void change_fs(struct tr *t, const struct stub *s)
 {
     struct emitter *e = &t->cold;
-    struct site site = tr_site(t, s->insn);
     uint8_t *slow[3], *off;
 
     emit_test32(e, rm_reg(RDX), MSTATUS_MXR);
@@ -271,11 +282,7 @@ static void change_fs(struct tr *t, const struct stub *s)
     off = emit_jcc8(e, CC_E);
     emit_alu_const(e, ALU_OR, at(HART(jump_salt)), MODE_FP_ON);
     emit_bind8(off, e->at);
-    if (site.refund > 1)
-        emit_alu_const(e, ALU_ADD, rm_reg(REG_LEFT), site.refund - 1);
-    emit_load(e, RAX, at(HART(code_page)));
-    emit_alu_const(e, ALU_ADD, rm_reg(RAX), site.offset + site.len);
-    tr_goto_address(t, e);
+    goto_next(t, e, s->insn);
     for (unsigned i = 0; i < sizeof slow / sizeof *slow; i++)
         emit_bind(slow[i], e->at);
 }
@@ -570,15 +577,33 @@ static void interrupts(struct tr *t, const struct insn *in, int32_t place, int32
         slow->back = e->at;
 }
 
-/* stimecmp and satp, whose writes are the helper's. */
+static void need_no_tvm(struct tr *t, struct stub *slow)
+{
+    emit_test32(&t->e, at(HART(mstatus)), MSTATUS_TVM);
+    stub_from(slow, emit_jcc(&t->e, CC_NE));
+}
+
+static void write_satp(struct tr *t, const struct insn *in)
+{
+    struct emitter *e = &t->e;
+    struct stub *slow = tr_stub(t, STUB_CSR);
+
+    need_no_tvm(t, slow);
+    operand(t, in);
+    emit_call_run(e, t->j->to_root);
+    stub_from(slow, emit_jcc(e, CC_NE));
+    goto_next(t, e, t->i);
+    slow->back = e->at;
+}
+
+/* stimecmp and satp. */
 static void read_guarded(struct tr *t, const struct insn *in, unsigned csr)
 {
     struct emitter *e = &t->e;
     struct stub *slow = tr_stub(t, STUB_CSR);
 
     if (csr == CSR_SATP) {
-        emit_test32(e, at(HART(mstatus)), MSTATUS_TVM);
-        stub_from(slow, emit_jcc(e, CC_NE));
+        need_no_tvm(t, slow);
     } else {
         test_byte(e, HART(menvcfg) + 7, MENVCFG_STCE >> 56);
         stub_from(slow, emit_jcc(e, CC_E));
@@ -602,9 +627,12 @@ static bool supervisor(struct tr *t, const struct insn *in, unsigned csr)
         return true;
     case CSR_SATP:
     case CSR_STIMECMP:
-        if (writes(in))
+        if (!writes(in))
+            read_guarded(t, in, csr);
+        else if (csr == CSR_SATP && form_of(in) == FORM_WRITE && !in->rd)
+            write_satp(t, in);
+        else
             return false;
-        read_guarded(t, in, csr);
         return true;
     default:
         return false;

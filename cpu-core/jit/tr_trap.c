@@ -34,40 +34,49 @@ static void store8(struct emitter *e, int32_t place, unsigned value)
     emit_op_imm(e, OPC(0, 0, 0xc6), 0, at(place), 1, value);
 }
 
+/* Jumps are those of the bank in rdx. Uses rcx. */
+static void take_jumps(struct emitter *e)
+{
+    emit_load(e, RCX, rm_mem(RDX, offsetof(struct tlb_bank, jumps)));
+    emit_store(e, at(HART(jumps)), RCX);
+    emit_const(e, RCX, (int64_t)MODE_MASK);
+    emit_alu(e, ALU_AND, RCX, at(HART(jump_salt)));
+    emit_alu(e, ALU_XOR, RCX, rm_mem(RDX, offsetof(struct tlb_bank, salt)));
+    emit_store(e, at(HART(jump_salt)), RCX);
+}
+
+/* reg = the bank of a view. */
+static void load_bank(struct emitter *e, unsigned reg, enum tlb_view view, struct slow *slow)
+{
+    emit_load(e, reg, at(HART(views) + (int32_t)(view * sizeof(struct tlb_bank *))));
+    emit_op(e, X_TEST | OPC_W, reg, rm_reg(reg));
+    slow_if(slow, e, CC_E);
+}
+
 /* Fetches, data accesses and jumps are those of `view` from here on. Uses rcx and rdx. */
 static void enter_view(struct emitter *e, enum tlb_view view, struct slow *slow)
 {
-    int32_t v = HART(views) + (int32_t)(view * sizeof(struct hart_view));
     uint8_t *usual;
 
     if (view == TLB_VIEW_M) {
         emit_test32(e, at(HART(mstatus)), MSTATUS_MPRV);
         slow_if(slow, e, CC_NE);
     }
-    emit_load(e, RDX, at(v + (int32_t)offsetof(struct hart_view, bank)));
-    emit_op(e, X_TEST | OPC_W, RDX, rm_reg(RDX));
-    slow_if(slow, e, CC_E);
-    emit_load(e, RCX, at(v + (int32_t)offsetof(struct hart_view, fetch_gen)));
-    emit_alu(e, ALU_CMP, RCX, rm_mem(RDX, offsetof(struct tlb_bank, fetch_gen)));
+    load_bank(e, RDX, view, slow);
+    emit_load(e, RCX, rm_mem(RDX, offsetof(struct tlb_bank, fetch_gen)));
+    emit_alu(e, ALU_CMP, RCX, rm_mem(RDX, offsetof(struct tlb_bank, jumps_gen)));
     slow_if(slow, e, CC_NE);
     emit_load(e, RCX, rm_reg(RDX));
     if (view == TLB_VIEW_S) {
         emit_test32(e, at(HART(mstatus)), MSTATUS_SUM);
         usual = emit_jcc8(e, CC_E);
-        emit_load(e, RCX, at(HART(views[TLB_VIEW_S_SUM].bank)));
-        emit_op(e, X_TEST | OPC_W, RCX, rm_reg(RCX));
-        slow_if(slow, e, CC_E);
+        load_bank(e, RCX, TLB_VIEW_S_SUM, slow);
         emit_bind8(usual, e->at);
     }
     emit_store(e, at(HART(fetch_bank)), RDX);
     emit_store(e, at(HART(bank)), RCX);
     emit_load(e, REG_BANK, rm_reg(RCX));
-    emit_load(e, RDX, at(v + (int32_t)offsetof(struct hart_view, jumps)));
-    emit_store(e, at(HART(jumps)), RDX);
-    emit_const(e, RCX, (int64_t)MODE_MASK);
-    emit_alu(e, ALU_AND, RCX, at(HART(jump_salt)));
-    emit_alu(e, ALU_XOR, RCX, at(v + (int32_t)offsetof(struct hart_view, salt)));
-    emit_store(e, at(HART(jump_salt)), RCX);
+    take_jumps(e);
 }
 
 /* The fields of mstatus and the registers of the privilege that traps go to. */
@@ -176,9 +185,30 @@ static void emit_xret(struct emitter *e, const struct level *l, struct slow *slo
     done(e);
 }
 
+/* Writes rcx to satp. The search is C, which leaves alone what it does not return. */
+static void emit_root(struct emitter *e, void *const *search, struct slow *slow)
+{
+    static const uint8_t lost[] = {RSI, RDI, R8, R9, R10, R11, RAX};
+
+    for (unsigned i = 0; i < sizeof lost; i++) /* which aligns the stack */
+        emit_push(e, lost[i]);
+    emit_lea(e, RDI, rm_mem(REG_HART, -HART_BIAS));
+    emit_load(e, RSI, rm_reg(RCX));
+    emit_op(e, OPC(0, 0, 0xff), 2, rm_at(search)); /* call */
+    emit_op(e, OPC(0, 0, 0x84), RAX, rm_reg(RAX)); /* test of bytes */
+    for (unsigned i = sizeof lost; i-- > 0;)
+        emit_pop(e, lost[i]);
+    slow_if(slow, e, CC_E);
+    emit_load(e, REG_BANK, at(HART(bank)));
+    emit_load(e, RDX, at(HART(fetch_bank)));
+    take_jumps(e);
+    done(e);
+}
+
 void trap_emit_fixed(struct jit *j, struct emitter *e)
 {
     struct slow slow = {0};
+    void **search = &j->blocks.helpers[HELPERS - 1];
 
     j->trap = e->at + e->run;
     emit_trap(e, &slow);
@@ -186,6 +216,9 @@ void trap_emit_fixed(struct jit *j, struct emitter *e)
     emit_xret(e, &supervisor, &slow);
     j->to_mepc = e->at + e->run;
     emit_xret(e, &machine, &slow);
+    j->to_root = e->at + e->run;
+    *search = (void *)(uintptr_t)mmu_switch_root;
+    emit_root(e, search, &slow);
     bind_slow(&slow, e);
     emit_op(e, X_TEST | OPC_W, RSP, rm_reg(RSP)); /* ZF = 0 */
     emit_ret(e);

@@ -183,41 +183,6 @@ static enum tlb_view view_of(unsigned priv)
     return priv == PRIV_M ? TLB_VIEW_M : priv == PRIV_S ? TLB_VIEW_S : TLB_VIEW_U;
 }
 
-static void publish(struct hart *h, enum tlb_view view, struct tlb_bank *b)
-{
-    struct hart_view *v = &h->views[view];
-    if (v->bank == b)
-        return;
-    v->bank = b;
-    v->fetch_gen = HART_VIEW_STALE;
-}
-
-/* The bank of a view if there is one, which becomes the view's last one. */
-static struct tlb_bank *known_bank(struct hart_banks *hb, uint64_t root, enum tlb_view view)
-{
-    struct tlb_bank *last = hb->last[view];
-    if (last->root == root)
-        return last;
-    for (unsigned i = 0; i < hb->n; i++)
-        if (hb->banks[i]->root == root && hb->banks[i]->view == view) {
-            last->last_use = ++hb->clock;
-            return hb->last[view] = hb->banks[i];
-        }
-    return NULL;
-}
-
-/* What other privileges have for the root of S- and U-mode. Nothing while MXR makes their data accesses
- * differ from the bank of the view. */
-static void publish_views(struct hart_banks *hb, struct hart *h)
-{
-    _Static_assert(TLB_VIEW_NONE == HART_VIEWS, "a hart has each view that has a bank");
-    uint64_t root = walk_root(h, PRIV_S);
-    bool usual = !root || !(h->mstatus & MSTATUS_MXR);
-    for (enum tlb_view v = TLB_VIEW_U; v <= TLB_VIEW_S_SUM; v++)
-        publish(h, v, usual ? known_bank(hb, root, root || v != TLB_VIEW_S_SUM ? v : TLB_VIEW_S) : NULL);
-    publish(h, TLB_VIEW_M, known_bank(hb, 0, TLB_VIEW_M));
-}
-
 void mmu_context_changed(struct hart *h)
 {
     struct mmu *m = h->mmu;
@@ -239,7 +204,14 @@ void mmu_context_changed(struct hart *h)
         h->bank = select_bank(m, hb, root, TLB_VIEW_S_SUM);
     else
         h->bank = fetch;
-    publish_views(hb, h);
+    view_publish(hb, h);
+}
+
+void mmu_forget_jumps(struct hart *h)
+{
+    const struct hart_banks *hb = &h->mmu->hart[h->id];
+    for (unsigned i = 0; i < hb->n; i++)
+        hb->banks[i]->jumps_gen = UINT64_MAX;
 }
 
 void mmu_pmp_changed(struct hart *h)

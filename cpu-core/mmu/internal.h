@@ -128,10 +128,14 @@ struct walk {
  * sets A, and D for writes. 0, or the exception's cause. */
 int walk(struct mmu *m, struct hart *h, uint64_t va, enum mmu_access access, unsigned priv, struct walk *w);
 
-/* The satp value that keys banks: MODE and PPN, or 0 when `priv` does not use paging. */
+/* The value that keys banks of S- and U-mode under `satp`: MODE and PPN, or 0 without paging. */
+static inline uint64_t root_of(uint64_t satp)
+{
+    return satp >> 60 == 0 ? 0 : satp & ~(0xffffull << 44);
+}
 static inline uint64_t walk_root(const struct hart *h, unsigned priv)
 {
-    return priv == PRIV_M || h->satp >> 60 == 0 ? 0 : h->satp & ~(0xffffull << 44);
+    return priv == PRIV_M ? 0 : root_of(h->satp);
 }
 
 /* bank.c */
@@ -173,6 +177,9 @@ static inline struct tlb_bank *bank_of_id(const struct mmu *m, unsigned id)
 /* Enters a walked translation for `access` into bank `b` of hart `h`, if the page may have such an entry. */
 void bank_fill(struct mmu *m, struct hart *h, struct tlb_bank *b, const struct walk *w,
                enum mmu_access access);
+
+/* view.c: sets what the hart knows of each view of its root. */
+void view_publish(struct hart_banks *hb, struct hart *h);
 
 /* fill.c: enters the page of `va`, which is page `page` of RAM, for a granted data access; enters the 2 MiB
  * around the translation `w` if they are one. */

@@ -46,7 +46,10 @@ struct tlb_bank {
     uint64_t fetched[TLB_FETCH_MARKS / 64]; /* hashed pages with fetch translations since fetch_gen changed */
     uint64_t
         fetch_gen; /* what was derived from fetch translations of this bank holds while this is unchanged */
-    uint64_t root; /* satp (MODE and PPN, ASID cleared) the bank belongs to; 0 for bare */
+    uint64_t jumps_gen; /* of the translator: the next two are valid while this is fetch_gen */
+    void *jumps;        /* cache of jump targets by what was fetched through this bank, */
+    uint64_t salt;      /* and what its tags are mixed with, the floating-point mode apart */
+    uint64_t root;      /* satp (MODE and PPN, ASID cleared) the bank belongs to; 0 for bare */
     uint8_t view;
     uint8_t index; /* of this bank in its hart */
     bool in_use;   /* cleared once: what is not marked as used is empty */
@@ -159,6 +162,16 @@ void mmu_release_code(struct mmu *m, uint64_t pa, enum page_attr holder);
 /* Selects the banks for the hart's current satp, privilege, SUM, MXR and MPRV; call after any of them
  * changed. */
 void mmu_context_changed(struct hart *h);
+
+/* Whether `satp` has a MODE that the machine implements: others are not written. */
+bool mmu_satp_legal(const struct mmu *m, uint64_t satp);
+
+/* In S-mode: writes satp and selects the banks, if all that this takes is known and valid, jumps_gen
+ * included. False: nothing happened. To be called like mmu_refill(). */
+bool mmu_switch_root(struct hart *h, uint64_t satp);
+
+/* What the translator keeps in the banks of the hart is stale. */
+void mmu_forget_jumps(struct hart *h);
 
 /* PMP of the hart changed: forgets its banks. */
 void mmu_pmp_changed(struct hart *h);
