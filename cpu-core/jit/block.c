@@ -5,8 +5,6 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define HASH_HEADS 131072u
-
 #define HELPERS_BYTES 4096u
 /* Bytes of code for which the tables have one entry. A block takes some 400 with its stubs, and has two
  * links. */
@@ -15,7 +13,7 @@
 #define BYTES_PER_WORD  1024u
 #define BYTES_PER_FAR   256u
 
-_Static_assert(JIT_CODE_MIN / REGIONS / 8 * 3 > 2 * BLOCK_BYTES_MAX, "the smallest region has room");
+_Static_assert(JIT_CODE_MIN / REGIONS / 16 * 7 > 2 * BLOCK_BYTES_MAX, "the smallest region has room");
 _Static_assert(JIT_CODE_MIN / REGIONS / BYTES_PER_LINK > 2 * BLOCK_LINKS_MAX, "and so have its tables");
 _Static_assert(JIT_CODE_MIN / REGIONS / BYTES_PER_WORD > 2 * BLOCK_WORDS_MAX, "and so have its tables");
 _Static_assert(JIT_CODE_MIN / REGIONS / BYTES_PER_FAR > 2 * BLOCK_FARS_MAX, "and so have its tables");
@@ -68,7 +66,7 @@ static size_t pool_bytes(const struct blocks *t)
 static void choose_size(struct region_size *s, uint64_t code_bytes)
 {
     s->bytes = (uint32_t)(code_bytes / REGIONS & PAGE_MASK);
-    s->hot_bytes = s->bytes / 8 * 5; /* stubs are smaller than what they belong to */
+    s->hot_bytes = s->bytes / 16 * 9; /* stubs are smaller than what they belong to */
     s->blocks = s->bytes / BYTES_PER_BLOCK;
     s->links = s->bytes / BYTES_PER_LINK;
     s->words = s->bytes / BYTES_PER_WORD;
@@ -125,28 +123,6 @@ void blocks_destroy(struct blocks *t)
     memset(t, 0, sizeof *t);
 }
 
-static unsigned hash(const struct block_key *k)
-{
-    uint64_t v = k->pa << 5 | (uint64_t)k->priv << 3 | (uint64_t)k->fp << 1 | k->single;
-
-    return (unsigned)(v * 0x9e3779b97f4a7c15ull >> 47);
-}
-
-static bool same(const struct block_key *a, const struct block_key *b)
-{
-    return a->pa == b->pa && a->second == b->second && a->priv == b->priv && a->fp == b->fp &&
-           a->single == b->single;
-}
-
-struct block *blocks_find(const struct blocks *t, const struct block_key *key)
-{
-    struct block *b = t->by_key[hash(key)];
-
-    while (b && !same(&b->key, key))
-        b = b->next_hash;
-    return b;
-}
-
 static void disconnect(struct blocks *t, struct link *l)
 {
     if (!l->to)
@@ -175,7 +151,7 @@ void blocks_connect(struct blocks *t, struct link *l, struct block *to)
 /* Everything but its place in the list of the page. */
 static void drop(struct blocks *t, struct block *b)
 {
-    struct block **p = &t->by_key[hash(&b->key)];
+    struct block **p = &t->by_key[block_hash(&b->key)];
 
     while (*p != b)
         p = &(*p)->next_hash;
@@ -307,7 +283,7 @@ struct block *blocks_add(struct blocks *t, const struct block *block)
     struct region *r = &t->regions[t->current];
     struct block *b = &r->blocks[r->nblocks++];
     uint64_t page = ram_page(block->key.pa);
-    struct block **head = &t->by_key[hash(&block->key)];
+    struct block **head = &t->by_key[block_hash(&block->key)];
 
     *b = *block;
     b->live = true;

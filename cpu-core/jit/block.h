@@ -17,6 +17,9 @@
 #define BLOCK_WORDS_MAX 72u
 #define BLOCK_FARS_MAX  16u
 
+#define HASH_BITS  17u
+#define HASH_HEADS (1u << HASH_BITS)
+
 #define GRANULE_SHIFT 6 /* code is tracked by 64 bytes */
 
 #define HELPERS   64u
@@ -119,7 +122,27 @@ struct blocks {
 int blocks_create(struct blocks *t, struct mmu *mmu, uint64_t code_bytes);
 void blocks_destroy(struct blocks *t);
 
-struct block *blocks_find(const struct blocks *t, const struct block_key *key);
+static inline unsigned block_hash(const struct block_key *k)
+{
+    uint64_t v = k->pa << 5 | (uint64_t)k->priv << 3 | (uint64_t)k->fp << 1 | k->single;
+
+    return (unsigned)(v * 0x9e3779b97f4a7c15ull >> (64 - HASH_BITS));
+}
+
+static inline bool block_is(const struct block *b, const struct block_key *k)
+{
+    return b->key.pa == k->pa && b->key.second == k->second && b->key.priv == k->priv && b->key.fp == k->fp &&
+           b->key.single == k->single;
+}
+
+static inline struct block *blocks_find(const struct blocks *t, const struct block_key *key)
+{
+    struct block *b = t->by_key[block_hash(key)];
+
+    while (b && !block_is(b, key))
+        b = b->next_hash;
+    return b;
+}
 
 /* The region that new code goes to, with room for a block and its links; may drop the blocks of the oldest
  * region. */

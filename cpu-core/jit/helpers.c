@@ -21,6 +21,7 @@ static struct helper_result leave(struct hart *h)
 {
     struct jit *j = jit_of(h);
     const struct jump_slot *s;
+    const uint8_t *code;
 
     if (h->left <= 0 || h->irq_ready || h->yield || h->wait != HART_RUNS) {
         ++*(h->left <= 0   ? &j->stats.left_budget
@@ -31,13 +32,14 @@ static struct helper_result leave(struct hart *h)
     h->code_dirty = false;
     jit_sync_context(j, h);
     s = jump_slot(h->jumps, h->pc ^ h->jump_salt);
-    if (s->tag != (h->pc ^ h->jump_salt) || !s->block->live) {
-        j->stats.left_lookup++;
-        return (struct helper_result){0, -1};
+    if (s->tag == (h->pc ^ h->jump_salt) && s->block->live) {
+        h->code_page = h->pc & PAGE_MASK;
+        code = s->block->code;
+    } else {
+        code = jump_find(h, h->pc);
     }
-    j->stats.chained++;
-    h->code_page = h->pc & PAGE_MASK;
-    return (struct helper_result){(uint64_t)(uintptr_t)s->block->code, -1};
+    ++*(code ? &j->stats.chained : &j->stats.left_lookup);
+    return (struct helper_result){(uint64_t)(uintptr_t)code, -1};
 }
 
 static struct helper_result trap(struct hart *h)

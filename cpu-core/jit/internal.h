@@ -15,7 +15,7 @@
 
 /* Jump targets by virtual address, one cache for each bank. A slot is valid while its tag is address ^
  * hart.jump_salt. */
-#define JUMP_SLOTS 16384u
+#define JUMP_SLOTS 8192u
 
 struct jump_cache {
     struct jump_slot slots[JUMP_SLOTS];
@@ -30,6 +30,18 @@ static inline struct jump_slot *jump_slot(struct jump_slot *slots, uint64_t tag)
 {
     return &slots[(uint32_t)tag * JUMP_HASH >> 18 & (JUMP_SLOTS - 1)];
 }
+
+static inline void jump_remember(struct hart *h, uint64_t pc, const struct block *b)
+{
+    struct jump_slot *s = jump_slot(h->jumps, pc ^ h->jump_salt);
+
+    s->tag = pc ^ h->jump_salt;
+    s->block = b;
+}
+
+/* jump.c: code to go on in at `pc`, which the jump cache gets then and h->code_page tells; NULL if the fetch
+ * bank has not got the page, or nothing is translated for it. */
+const uint8_t *jump_find(struct hart *h, uint64_t pc);
 
 struct jit_exit {
     uint64_t reason;
@@ -60,7 +72,8 @@ struct jit {
     const uint8_t *exit_at;     /* eax: offset in the page, ecx: reason */
     const uint8_t *far;         /* rax: address to go on at, rdx: the slot of the jump's site */
     const uint8_t *load, *store, *group, *step;
-    const uint8_t *refill[2]; /* for writes: [1]; keeps all registers but rcx; ZF = 0: the access hits now */
+    const uint8_t *refill[2]; /* for writes: [1]; CF = 1: rcx is a slot that has the page; ZF = 0: the check
+                                 succeeds now; keeps all other registers */
     const uint8_t *csr, *ecall, *sret, *mret, *cbo_zero;
     const uint8_t *load_fpins;
     const uint8_t *spill_fpins;                        /* keeps the general registers, not the flags */

@@ -67,12 +67,45 @@ static void emit_return(struct emitter *e)
     emit_ret(e);
 }
 
+/* Registers that a call of a C function loses and translated code uses, vector registers apart. */
+static const uint8_t lost[] = {RAX, RDX, RSI, RDI, R8, R9, R10, R11};
+
+static void save_lost(struct emitter *e)
+{
+    for (unsigned i = 0; i < sizeof lost; i++)
+        emit_push(e, lost[i]);
+}
+
+static void restore_lost(struct emitter *e)
+{
+    for (unsigned i = sizeof lost; i-- > 0;)
+        emit_pop(e, lost[i]);
+}
+
+/* Goes on at the address in rax, where the jump cache missed, unless it takes the engine. */
+static void emit_find(struct jit *j, struct emitter *e, void *const *function)
+{
+    uint8_t *unknown;
+
+    j->exit_lookup = e->at + e->run;
+    save_lost(e);
+    emit_lea(e, RDI, rm_mem(REG_HART, -HART_BIAS));
+    emit_load(e, RSI, rm_reg(RAX));
+    emit_op(e, OPC(0, 0, 0xff), 2, rm_at(function));
+    emit_load(e, RCX, rm_reg(RAX));
+    restore_lost(e);
+    emit_op(e, X_TEST | OPC_W, RCX, rm_reg(RCX));
+    unknown = emit_jcc8(e, CC_E);
+    emit_op(e, OPC(0, 0, 0xff), 4, rm_reg(RCX));
+    emit_bind8(unknown, e->at);
+}
+
 /* The exits: each falls into what follows it. Returns with struct jit_exit in rax and rdx. */
-static void emit_exits(struct jit *j, struct emitter *e)
+static void emit_exits(struct jit *j, struct emitter *e, void *const *find)
 {
     uint8_t *common;
 
-    j->exit_lookup = e->at + e->run;
+    emit_find(j, e, find);
     emit_const(e, RCX, EXIT_LOOKUP);
     common = emit_jmp8(e);
     j->exit_link = e->at + e->run;
@@ -131,25 +164,31 @@ static const uint8_t *emit_helper(struct emitter *e, void *const *function)
     return begin;
 }
 
-/* Registers that a call of a C function loses and translated code uses, vector registers apart. */
-static const uint8_t lost[] = {RAX, RDX, RSI, RDI, R8, R9, R10, R11};
-
-/* The second level of a bank, for an access at rax that missed the first. */
+/* What a bank has beside the first slot, for an access whose check left its page in rax and the slot's offset
+ * in rcx. */
 static const uint8_t *emit_refill(struct emitter *e, bool write, void *const *function)
 {
     const uint8_t *begin = e->at + e->run;
+    int32_t table = write ? offsetof(struct tlb_bank, w) : offsetof(struct tlb_bank, r);
+    int32_t second = TLB_SLOTS * sizeof(struct tlb_slot);
+    uint8_t *miss;
 
-    for (unsigned i = 0; i < sizeof lost; i++)
-        emit_push(e, lost[i]);
-    emit_lea(e, RSP, rm_mem(RSP, -8));
+    emit_alu(e, ALU_CMP, RAX,
+             rm_sib(REG_BANK, RCX, 0, table + second + (int32_t)offsetof(struct tlb_slot, tag)));
+    miss = emit_jcc8(e, CC_NE);
+    emit_alu_const(e, ALU_ADD, rm_reg(RCX), second);
+    *e->at++ = 0xf9; /* stc */
+    emit_ret(e);
+    emit_bind8(miss, e->at);
+    save_lost(e);
+    emit_push(e, RCX);
     emit_lea(e, RDI, rm_mem(REG_HART, -HART_BIAS));
     emit_load(e, RSI, rm_reg(RAX));
     emit_const(e, RDX, write);
     emit_op(e, OPC(0, 0, 0xff), 2, rm_at(function));
     emit_op(e, OPC(0, 0, 0x84), RAX, rm_reg(RAX)); /* test of bytes */
-    emit_lea(e, RSP, rm_mem(RSP, 8));
-    for (unsigned i = sizeof lost; i-- > 0;)
-        emit_pop(e, lost[i]);
+    emit_pop(e, RCX);
+    restore_lost(e);
     emit_ret(e);
     return begin;
 }
@@ -181,6 +220,9 @@ static void emit_spill_fpins(struct jit *j, struct emitter *e)
     emit_ret(e);
 }
 
+/* Places of the functions among the pointers; the calls of emit_helper() follow the others. */
+enum { HELPER_FIND, HELPER_REFILL, HELPER_CALLS };
+
 static void emit_fixed(struct jit *j)
 {
     struct region *r = &j->blocks.regions[0];
@@ -209,16 +251,17 @@ static void emit_fixed(struct jit *j)
     j->blocks.constants[CONST_TO_PA][0] = RAM_BASE - (uint64_t)(uintptr_t)j->ram->host;
     for (unsigned i = 0; i < 64; i++)
         ((uint8_t *)j->blocks.constants[CONST_FFLAGS])[i] = (uint8_t)fp_flags(i);
+    helpers[HELPER_FIND] = (void *)(uintptr_t)jump_find;
+    helpers[HELPER_REFILL] = (void *)(uintptr_t)mmu_refill;
     emit_enter(&e);
-    emit_exits(j, &e);
+    emit_exits(j, &e, &helpers[HELPER_FIND]);
     goto_emit_fixed(j, &e);
     for (unsigned i = 0; i < sizeof calls / sizeof *calls; i++) {
-        helpers[i] = calls[i].function;
-        *calls[i].entry = emit_helper(&e, &helpers[i]);
+        helpers[HELPER_CALLS + i] = calls[i].function;
+        *calls[i].entry = emit_helper(&e, &helpers[HELPER_CALLS + i]);
     }
-    helpers[sizeof calls / sizeof *calls] = (void *)(uintptr_t)mmu_refill;
     for (unsigned write = 0; write < 2; write++)
-        j->refill[write] = emit_refill(&e, write, &helpers[sizeof calls / sizeof *calls]);
+        j->refill[write] = emit_refill(&e, write, &helpers[HELPER_REFILL]);
     emit_load_fpins(j, &e);
     emit_spill_fpins(j, &e);
     trap_emit_fixed(j, &e);
@@ -318,14 +361,6 @@ static struct block *block_at(struct jit *j, struct hart *h, const uint8_t *page
     return b;
 }
 
-static void remember_jump(struct hart *h, const struct block *b)
-{
-    struct jump_slot *s = jump_slot(h->jumps, h->pc ^ h->jump_salt);
-
-    s->tag = h->pc ^ h->jump_salt;
-    s->block = b;
-}
-
 /* Runs. */
 
 /* Interprets the basic block at h->pc, or `steps` instructions if that is not 0. Counts the steps. */
@@ -391,7 +426,7 @@ static void round_trip(struct jit *j, struct hart *h, struct link **link)
     if (*link && !b->key.second) {
         blocks_connect(&j->blocks, *link, b);
     } else {
-        remember_jump(h, b);
+        jump_remember(h, h->pc, b);
         j->stats.lookups++;
     }
     h->code_page = h->pc & PAGE_MASK;

@@ -15,9 +15,10 @@
  * translated (invalidations), blocks dropped for any of these; links made and broken.
  *
  * Running: entries of translated code by the engine, of which links and lookups say how the block was found;
- * steps and times of the interpreter (cold: not hot yet; tails: fewer steps left than the block has).
- * Calls of helpers follow, then how they went on: in translated code (chained), or by EXIT_LEFT because of
- * what is named; `faults` are exceptions in a helper or at a fetch.
+ * misses of the jump cache that needed no engine, as the block was there (refound); steps and times of the
+ * interpreter (cold: not hot yet; tails: fewer steps left than the block has). Calls of helpers follow, then
+ * how they went on: in translated code (chained), or by EXIT_LEFT because of what is named; `faults` are
+ * exceptions in a helper or at a fetch.
  *
  * Groups: checks emitted, accesses in groups and outside; checks that failed, and of those the ones whose
  * accesses went one by one. */
@@ -27,7 +28,7 @@
     X(insns) X(code_bytes) X(stub_bytes) X(translate_ns) \
     X(evictions) X(flushes) X(invalidations) X(changed_crossings) X(dropped) \
     X(links) X(unlinks) \
-    X(entries) X(lookups) X(other_page) \
+    X(entries) X(lookups) X(refound) X(other_page) \
     X(cold_runs) X(cold_steps) X(tail_steps) X(fp_steps) \
     X(slow_loads) X(slow_stores) X(group_misses) X(group_splits) X(csrs) X(ecalls) X(xrets) X(cbo_zeros) \
     X(chained) X(left_budget) X(left_interrupt) X(left_yield) X(left_lookup) X(faults) \

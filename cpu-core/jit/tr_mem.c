@@ -47,6 +47,7 @@ static void check_tag(struct tr *t, unsigned base, int32_t low, int32_t high, un
     emit_alu_const(e, ALU_AND, rm_reg(RAX), -(int32_t)PAGE_SIZE | (int32_t)align);
     emit_alu(e, ALU_CMP, RAX, rm_sib(REG_BANK, RCX, 0, table + (int32_t)offsetof(struct tlb_slot, tag)));
     stub_from(miss, emit_jcc(e, CC_NE));
+    miss->hit = e->at;
 }
 
 /* The operand for displacement `imm` off `base`, `addend` being the result of a check. */
@@ -119,53 +120,40 @@ static bool loads_next(const struct tr *t, const struct insn *in)
     return r && held_before(t, t->i + 1, t->n, r) == in->rd;
 }
 
-static struct rm group_at(const struct group *g)
-{
-    return rm_mem(REG_HART, HART(group_addend) + 8 * (g->place - 1));
-}
-
-static struct rm group_operand(const struct tr *t, const struct group *g, const struct insn *in,
-                               unsigned from)
-{
-    return g->host ? rm_mem(from, g->delta[in->rs1] + in->imm) : rm_sib(t->pin[in->rs1], from, 0, in->imm);
-}
-
-/* Begins a group with the access `in`; its operand. */
-static struct rm open_group(struct tr *t, const struct insn *in, const struct group *g)
+static void open_group(struct tr *t, const struct insn *in, const struct group *g)
 {
     struct stub *miss = tr_stub(t, STUB_GROUP);
-    bool next = loads_next(t, in);
-    unsigned to = !g->place ? RDX : next ? RAX : RCX;
 
-    miss->keep = g->place && t->groups[0].regs;
     check_tag(t, in->rs1, g->checked.low, g->checked.high, 0, g->write, miss);
-    if (next)
-        guess_addend(t, g->write, to);
+    if (loads_next(t, in))
+        guess_addend(t, g->write, RDX);
     else
-        take_addend(t, in->rs1, g->write, to);
-    if (g->place)
-        emit_store(&t->e, group_at(g), to);
-    t->groups[g->place] = *g;
+        take_addend(t, in->rs1, g->write, RDX);
+    t->group = *g;
     t->j->stats.groups++;
-    return group_operand(t, g, in, to);
+}
+
+static struct rm group_operand(const struct tr *t, const struct insn *in)
+{
+    return t->group.host ? rm_mem(RDX, t->group.delta[in->rs1] + in->imm)
+                         : rm_sib(t->pin[in->rs1], RDX, 0, in->imm);
 }
 
 struct rm tr_access(struct tr *t, const struct insn *in, bool write, struct stub **miss)
 {
     int32_t low = in->imm, high = in->imm + isa_table[in->op].size - 1;
-    const struct group *live = group_of(t, in, write);
+
     struct group g;
 
     *miss = NULL;
-    if (live) {
+    if (group_has(t, in, write)) {
         t->j->stats.grouped++;
-        if (live->place)
-            emit_load(&t->e, RCX, group_at(live));
-        return group_operand(t, live, in, live->place ? RCX : RDX);
+        return group_operand(t, in);
     }
     if (group_find(t, in, write, &g)) {
+        open_group(t, in, &g);
         t->j->stats.grouped++;
-        return open_group(t, in, &g);
+        return group_operand(t, in);
     }
     t->j->stats.ungrouped++;
     *miss = tr_stub(t, write ? STUB_STORE : STUB_LOAD);
@@ -245,22 +233,21 @@ static void check_zeroing(struct tr *t, struct stub *s)
 bool tr_cbo(struct tr *t, const struct insn *in)
 {
     struct emitter *e = &t->e;
-    const uint8_t *begin = e->at;
-    struct stub *s;
+    struct stub *s, *forbidden;
 
     if (in->op != INSN_CBO_ZERO)
         return false;
+    forbidden = tr_stub(t, STUB_ZERO);
+    check_zeroing(t, forbidden);
     s = tr_stub(t, STUB_ZERO);
-    check_zeroing(t, s);
     check_tag(t, in->rs1, 0, 0, 0, true, s);
-    s->again = begin;
     emit_load(e, RCX, addend_at(true));
     emit_load(e, RAX, gx(t, in->rs1));
     emit_alu_const(e, ALU_AND, rm_reg(RAX), -ZERO_BLOCK);
     emit_vex(e, F_XOR, 0, 0, rm_reg(0));
     for (int32_t at = 0; at < ZERO_BLOCK; at += 16)
         emit_vex(e, OPC(1, 0, 0x11), 0, 0, rm_sib(RAX, RCX, 0, at)); /* vmovups */
-    s->back = e->at;
+    forbidden->back = s->back = e->at;
     return true;
 }
 
@@ -276,6 +263,13 @@ static void zero_stub(struct tr *t, const struct stub *s, const struct insn *in)
     emit_jmp_to(&t->cold, s->back);
 }
 
+void tr_refill(struct tr *t, const struct stub *s)
+{
+    emit_call_run(&t->cold, t->j->refill[s->write]);
+    emit_bind(emit_jcc(&t->cold, CC_B), s->hit);
+    emit_bind(emit_jcc(&t->cold, CC_NE), s->again);
+}
+
 /* rax = base + displacement, in cold code. */
 static void stub_address(struct tr *t, unsigned base, int32_t disp)
 {
@@ -284,11 +278,14 @@ static void stub_address(struct tr *t, unsigned base, int32_t disp)
         emit_alu_const(&t->cold, ALU_ADD, rm_reg(RAX), disp);
 }
 
-void tr_refill(struct tr *t, const struct stub *s)
+/* A jump to bind, taken if the first and the last byte of the check that missed lie in different pages: rax
+ * has the page of the last one, rcx the slot of the first. */
+static uint8_t *crosses(struct emitter *e)
 {
-    stub_address(t, t->seq[s->insn].in.rs1, s->low);
-    emit_call_run(&t->cold, t->j->refill[s->write]);
-    emit_bind(emit_jcc(&t->cold, CC_NE), s->again);
+    emit_vex_imm(e, V_RORX, RDX, 0, rm_reg(RAX), 1, PAGE_SHIFT - SLOT_SHIFT);
+    emit_alu_const32(e, ALU_AND, rm_reg(RDX), (TLB_SLOTS - 1) << SLOT_SHIFT);
+    emit_alu32(e, ALU_CMP, RDX, rm_reg(RCX));
+    return emit_jcc(e, CC_NE);
 }
 
 static void group_stub(struct tr *t, const struct stub *s, const struct insn *in)
@@ -296,22 +293,21 @@ static void group_stub(struct tr *t, const struct stub *s, const struct insn *in
     struct site site = tr_site(t, s->insn);
     uint32_t range = group_pack((unsigned)(in->imm - s->low), (unsigned)(s->high - s->low + 1), s->write);
     struct link *l;
-    uint8_t *split;
+    uint8_t *split, *two = crosses(&t->cold);
 
+    stub_address(t, in->rs1, s->low);
     site.size = isa_table[in->op].size;
     site.sext = isa_table[in->op].cls == ISA_CLASS_STORE || isa_table[in->op].cls == ISA_CLASS_FSTORE;
     regs_give_back(t, &t->cold);
-    if (s->keep)
-        emit_store(&t->cold, rm_mem(REG_HART, HART(group_saved)), RDX);
     emit_const(&t->cold, RCX, site_pack(&site));
     emit_const(&t->cold, RDX, range);
     emit_call_run(&t->cold, t->j->group);
-    if (s->keep)
-        emit_load(&t->cold, RDX, rm_mem(REG_HART, HART(group_saved)));
     emit_op(&t->cold, X_TEST, RAX, rm_reg(RAX));
     split = emit_jcc(&t->cold, CC_E);
     regs_take(t, &t->cold);
     emit_jmp_to(&t->cold, s->again);
+    emit_bind(two, t->cold.at);
+    regs_give_back(t, &t->cold);
     emit_bind(split, t->cold.at);
     emit_alu_const(&t->cold, ALU_ADD, rm_reg(REG_LEFT), site.refund);
     l = blocks_link(&t->j->blocks, site.offset, true);
@@ -333,7 +329,8 @@ void tr_mem_stub(struct tr *t, struct stub *s)
         emit_jmp_to(&t->cold, s->back);
         return;
     }
-    tr_refill(t, s);
+    if (s->hit)
+        tr_refill(t, s);
     if (s->kind == STUB_GROUP) {
         group_stub(t, s, in);
         return;
@@ -346,6 +343,7 @@ void tr_mem_stub(struct tr *t, struct stub *s)
     site.sext = isa_table[in->op].flags & ISA_SEXT;
     site.reg = s->kind == STUB_LOAD ? in->rd : in->rs2;
     site.fp = isa_table[in->op].flags & ISA_FS;
+    stub_address(t, in->rs1, in->imm);
     regs_give_back(t, &t->cold);
     emit_const(&t->cold, RCX, site_pack(&site));
     emit_call_run(&t->cold, s->kind == STUB_LOAD ? t->j->load : t->j->store);

@@ -319,7 +319,7 @@ static void step_stub(struct tr *t, const struct stub *s)
 {
     struct site site = tr_site(t, s->insn);
 
-    if (s->again)
+    if (s->hit)
         tr_refill(t, s);
     regs_give_back(t, &t->cold);
     emit_const(&t->cold, RAX, class_of(&t->seq[s->insn].in));
@@ -444,7 +444,7 @@ static void emit_count(struct tr *t)
 /* What is known after instruction t->i. */
 static void known_after(struct tr *t)
 {
-    group_update(t);
+    group_update(t, &t->seq[t->i].in);
     width_update(t, &t->seq[t->i]);
 }
 
@@ -536,7 +536,7 @@ struct block *translate(struct jit *j, const struct block_key *key, const uint8_
     t->cold = (struct emitter){r->cold, run};
     t->n = t->nstubs = 0;
     t->second = second;
-    memset(t->groups, 0, sizeof t->groups);
+    t->group.regs = 0;
     t->boxed = 0;
     width_begin(t);
     collect(t, page);

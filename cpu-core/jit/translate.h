@@ -31,13 +31,13 @@ struct stub {
     uint8_t njumps;
     uint8_t *jumps[4];    /* that come here */
     const uint8_t *back;  /* where to go on */
-    const uint8_t *again; /* the check of a bank, NULL: none */
+    const uint8_t *again; /* the check of a bank, … */
+    const uint8_t *hit;   /* … and where it goes on, rcx being the slot; NULL: none */
     int32_t target;       /* STUB_EXIT: offset from the page */
     uint64_t *word;       /* STUB_ADDEND: what is kept, … */
     uint8_t reg;          /* … and where it belongs */
     int16_t low, high;    /* of the check: range of displacements, inclusive */
     bool write;           /* of the check */
-    bool keep;            /* rdx is in use */
 };
 
 /* Displacements of the first and last byte of accesses off one base. */
@@ -46,14 +46,11 @@ struct span {
     unsigned members;
 };
 
-/* Accesses that share a check. What it found is in rdx, or in the hart's memory. */
-#define GROUPS (1 + HART_GROUPS)
-
+/* Accesses that share a check. */
 struct group {
-    uint8_t place;     /* 0: rdx, else group_addend[place - 1] */
     uint32_t regs;     /* guest registers that hold the origin + delta[]; 0: no group */
     int16_t delta[32]; /* of the registers in the set */
-    bool host;  /* kept is the host address of the origin, not what turns addresses into host addresses */
+    bool host;  /* rdx is the host address of the origin, not what turns addresses into host addresses */
     bool write; /* checked for writing, which implies reading */
     struct span checked; /* bytes, relative to the origin */
 };
@@ -93,9 +90,9 @@ struct tr {
     struct stub stubs[BLOCK_INSNS * 4 + 4];
     unsigned nstubs;
 
-    uint8_t width[32];           /* bits that the registers' values need at most */
-    uint32_t boxed;              /* floating-point registers that are known to hold single precision */
-    struct group groups[GROUPS]; /* the live ones, by place */
+    uint8_t width[32];  /* bits that the registers' values need at most */
+    uint32_t boxed;     /* floating-point registers that are known to hold single precision */
+    struct group group; /* the live one */
 };
 
 #define END_NONE INT32_MIN /* the last instruction leaves */
@@ -178,7 +175,9 @@ struct rm tr_access(struct tr *t, const struct insn *in, bool write, struct stub
  * miss. Uses rax, and rcx for the operand. */
 struct rm tr_check_aligned(struct tr *t, unsigned base, unsigned size, bool write, struct stub *miss);
 
-/* In cold code: the check of `s` again if the bank's second level has the page. */
+/* In cold code, rax and rcx being as the check of `s` left them: goes on behind the check if the second slot
+ * of the bank has the page, and tries again if it comes from the bank's second level. Keeps rax and rcx
+ * otherwise. */
 void tr_refill(struct tr *t, const struct stub *s);
 
 /* Stubs of accesses. */
@@ -190,9 +189,9 @@ void width_begin(struct tr *t);
 void width_update(struct tr *t, const struct tr_insn *ti);
 bool width_fits_word(const struct tr *t, const struct insn *in);
 
-/* tr_group.c: the live group that the access `in` is in, or NULL; whether it should begin another one, `*g`;
- * what instruction t->i, which was translated, leaves of the live ones. */
-const struct group *group_of(const struct tr *t, const struct insn *in, bool write);
+/* tr_group.c: whether the access `in` is in the live group; whether it should begin another one, `*g`; what
+ * an instruction that was translated leaves of the live one. */
+bool group_has(const struct tr *t, const struct insn *in, bool write);
 bool group_find(const struct tr *t, const struct insn *in, bool write, struct group *g);
-void group_update(struct tr *t);
+void group_update(struct tr *t, const struct insn *in);
 struct site tr_site(const struct tr *t, unsigned insn);

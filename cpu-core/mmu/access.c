@@ -16,7 +16,7 @@ static int translate(struct hart *h, uint64_t va, enum mmu_access access, struct
 {
     struct mmu *m = h->mmu;
     bool fetch = access == MMU_FETCH;
-    uint8_t *host = fetch ? NULL : fill_from_large(m, h, va, access & MMU_WRITE);
+    uint8_t *host = fetch ? NULL : fill_from_second(m, h, va, access & MMU_WRITE);
     if (host) {
         *t = (struct mmu_target){.pa = address_of(m, host), .host = host};
         return 0;
@@ -50,10 +50,9 @@ int mmu_translate(struct hart *h, uint64_t va, unsigned size, enum mmu_access ac
 
 int mmu_fetch(struct hart *h, uint64_t va, struct mmu_target *t)
 {
-    const struct tlb_slot *s = &h->fetch_bank->x[fetch_slot_of(va)];
-    if (s->tag == page_of(va)) {
-        bank_mark_fetch(h->fetch_bank, va); /* the slot may be older than the marks */
-        t->host = (uint8_t *)(va + s->addend);
+    const uint8_t *host = mmu_hit_fetch(h, va);
+    if (host) {
+        t->host = (uint8_t *)(uintptr_t)host;
         t->pa = address_of(h->mmu, t->host);
         return 0;
     }

@@ -17,15 +17,64 @@ static void drop_fetches(struct tlb_bank *b)
     memset(b->fetched, 0, sizeof b->fetched);
 }
 
+/* Of all ways of a run. */
+static void clear_run(struct tlb_slot *s, unsigned run)
+{
+    for (unsigned way = 0; way < TLB_WAYS; way++)
+        clear_slots(s + way * TLB_SLOTS + run * TLB_RUN, TLB_RUN);
+}
+
 static void clear_used(struct tlb_bank *b)
 {
     for (unsigned i = 0; i < TLB_SLOTS / TLB_RUN; i++) {
         if (!b->used[i])
             continue;
-        clear_slots(b->r + i * TLB_RUN, TLB_RUN);
-        clear_slots(b->w + i * TLB_RUN, TLB_RUN);
+        clear_run(b->r, i);
+        clear_run(b->w, i);
         b->used[i] = 0;
     }
+}
+
+/* The bank's entries in the second level are nobody's any more. */
+static void forget_pages(struct mmu *m, struct tlb_bank *b)
+{
+    struct hart_banks *hb = &m->hart[b->hart];
+    b->pages_used = 0;
+    if (hb->next_id < PAGES_IDS) {
+        b->pages_id = (uint16_t)hb->next_id++;
+        return;
+    }
+    memset(hb->pages, 0, TLB_PAGES * sizeof *hb->pages);
+    for (unsigned i = 0; i < TLB_BANKS; i++) {
+        hb->banks[i]->pages_id = (uint16_t)(i + 1);
+        hb->banks[i]->pages_used = 0;
+    }
+    hb->next_id = TLB_BANKS + 1;
+}
+
+static void drop_second(struct tlb_bank *b, uint64_t va)
+{
+    struct tlb_slot *s = pages_slot(b, va);
+    if (s->tag == (va | b->pages_id))
+        *s = (struct tlb_slot){0};
+}
+
+/* Of the pages in the 1 << shift bytes at va, and perhaps others. */
+static void drop_second_range(struct mmu *m, struct tlb_bank *b, uint64_t va, unsigned shift)
+{
+    unsigned group = pages_group_of(b, va);
+    if (shift > TLB_LARGE_SHIFT) {
+        if (b->pages_used)
+            forget_pages(m, b);
+        return;
+    }
+    if (!(b->pages_used >> group & 1))
+        return;
+    struct tlb_slot *s = b->pages + group * TLB_PAGES_GROUP;
+    for (unsigned i = 0; i < TLB_PAGES_GROUP; i++)
+        if ((s[i].tag & ~PAGE_MASK) == b->pages_id)
+            s[i] = (struct tlb_slot){0};
+    b->pages_used &= ~(1u << group);
 }
 
 void bank_clear(struct mmu *m, struct tlb_bank *b)
@@ -35,20 +84,22 @@ void bank_clear(struct mmu *m, struct tlb_bank *b)
     if (b->in_use) {
         clear_used(b);
     } else {
-        clear_slots(b->r, TLB_SLOTS);
-        clear_slots(b->w, TLB_SLOTS);
+        clear_slots(b->r, TLB_WAYS * TLB_SLOTS);
+        clear_slots(b->w, TLB_WAYS * TLB_SLOTS);
         b->in_use = true;
     }
     clear_slots(b->x, TLB_FETCH_SLOTS);
     clear_slots(b->large_r, TLB_LARGE_SLOTS);
     clear_slots(b->large_w, TLB_LARGE_SLOTS);
+    if (b != m->none)
+        forget_pages(m, b);
 }
 
 void bank_clear_writes(struct tlb_bank *b)
 {
     for (unsigned i = 0; i < TLB_SLOTS / TLB_RUN; i++)
         if (b->used[i])
-            clear_slots(b->w + i * TLB_RUN, TLB_RUN);
+            clear_run(b->w, i);
 }
 
 static void drop_slot(struct tlb_slot *s, uint64_t va)
@@ -59,9 +110,13 @@ static void drop_slot(struct tlb_slot *s, uint64_t va)
 
 void bank_drop_page(struct tlb_bank *b, uint64_t va)
 {
-    drop_slot(&b->r[slot_of(va)], va);
-    drop_slot(&b->w[slot_of(va)], va);
+    for (unsigned slot = slot_of(va); slot < TLB_WAYS * TLB_SLOTS; slot += TLB_SLOTS) {
+        drop_slot(&b->r[slot], va);
+        drop_slot(&b->w[slot], va);
+    }
     drop_slot(&b->x[fetch_slot_of(va)], va);
+    if (b->pages_used >> pages_group_of(b, va) & 1)
+        drop_second(b, va);
     if (bank_has_fetch_mark(b, va))
         drop_fetches(b);
 }
@@ -71,6 +126,12 @@ static void drop_slots(struct tlb_slot *s, unsigned n, uint64_t va, unsigned shi
     for (unsigned i = 0; i < n; i++)
         if (s[i].tag >> shift == va >> shift)
             s[i].tag = TLB_NO_TAG;
+}
+
+static void drop_run(struct tlb_slot *s, unsigned run, uint64_t va, unsigned shift)
+{
+    for (unsigned way = 0; way < TLB_WAYS; way++)
+        drop_slots(s + way * TLB_SLOTS + run * TLB_RUN, TLB_RUN, va, shift);
 }
 
 /* Whether any page of the 1 << shift bytes at va has a mark; of more than 2 MiB, whether any page has. */
@@ -84,21 +145,22 @@ static bool range_has_fetch_mark(const struct tlb_bank *b, uint64_t va, unsigned
     return false;
 }
 
-void bank_drop_range(struct tlb_bank *b, uint64_t va, unsigned shift)
+void bank_drop_range(struct mmu *m, struct tlb_bank *b, uint64_t va, unsigned shift)
 {
     uint64_t pages = 1ull << (shift - PAGE_SHIFT);
     unsigned from = pages < TLB_SLOTS ? slot_of(va) : 0, n = pages < TLB_SLOTS ? (unsigned)pages : TLB_SLOTS;
     for (unsigned run = from / TLB_RUN; run < (from + n) / TLB_RUN; run++) {
         if (!b->used[run])
             continue;
-        drop_slots(b->r + run * TLB_RUN, TLB_RUN, va, shift);
-        drop_slots(b->w + run * TLB_RUN, TLB_RUN, va, shift);
+        drop_run(b->r, run, va, shift);
+        drop_run(b->w, run, va, shift);
     }
     drop_slots(b->x, TLB_FETCH_SLOTS, va, shift);
     from = pages <= TLB_LARGE_PAGES ? large_slot_of(va) : 0;
     n = pages <= TLB_LARGE_PAGES ? 1 : TLB_LARGE_SLOTS;
     drop_slots(b->large_r + from, n, va, shift);
     drop_slots(b->large_w + from, n, va, shift);
+    drop_second_range(m, b, va, shift);
     if (range_has_fetch_mark(b, va, shift))
         drop_fetches(b);
 }
@@ -115,10 +177,20 @@ void bank_fill(struct mmu *m, struct hart *h, struct tlb_bank *b, const struct w
             (struct tlb_slot){.tag = va, .addend = (uint64_t)m->ram->host + (page << PAGE_SHIFT) - va};
         bank_mark_fetch(b, va);
         m->stats.fetch_fills++;
+        fill_second(m, b, va, page, access);
         return;
     }
     fill_page(m, b, va, page, access & MMU_WRITE);
-    fill_large(m, h, b, w, access);
+    if (!fill_large(m, h, b, w, access))
+        fill_second(m, b, va, page, access);
+}
+
+/* Of the page at `host` from either way. */
+static void revoke_slot(struct tlb_slot *s, uint64_t host)
+{
+    for (unsigned way = 0; way < TLB_WAYS; way++, s += TLB_SLOTS)
+        if (s->tag + s->addend == host) /* never true of TLB_NO_TAG, which is no page address */
+            s->tag = TLB_NO_TAG;
 }
 
 void revoke_writes(struct mmu *m, uint64_t page)
@@ -133,9 +205,7 @@ void revoke_writes(struct mmu *m, uint64_t page)
         for (unsigned j = 0; j < m->hart[i].n; j++)
             for (unsigned k = 0; k < n; k++) {
                 unsigned slot = many ? k : word >> WRITE_SLOT_BITS * k & (TLB_SLOTS - 1);
-                struct tlb_slot *s = &m->hart[i].banks[j]->w[slot];
-                if (s->tag + s->addend == host) /* never true of TLB_NO_TAG, which is no page address */
-                    s->tag = TLB_NO_TAG;
+                revoke_slot(&m->hart[i].banks[j]->w[slot], host);
             }
     *attr &= (uint8_t) ~(PAGE_WRITE | PAGE_WRITE_MANY);
     for (unsigned i = 0; i < m->nharts; i++)

@@ -70,7 +70,9 @@ struct table {
 struct hart_banks {
     struct tlb_bank *last[TLB_VIEW_NONE]; /* the bank each view used last; NULL before its first use */
     struct tlb_bank *banks[TLB_BANKS];
-    unsigned n; /* banks allocated; the rest is NULL */
+    unsigned n;             /* banks allocated; the rest is NULL */
+    struct tlb_slot *pages; /* TLB_PAGES of them */
+    unsigned next_id;       /* of pages_id */
     uint64_t clock;
 };
 
@@ -112,6 +114,19 @@ static inline unsigned large_slot_of(uint64_t va)
 {
     return va >> TLB_LARGE_SHIFT & (TLB_LARGE_SLOTS - 1);
 }
+
+/* Slots of the second level: their addends have the granted accesses in the low bits. Pages of 2 MiB lie in
+ * one group. */
+#define PAGES_IDS (1u << PAGE_SHIFT)
+static inline unsigned pages_group_of(const struct tlb_bank *b, uint64_t va)
+{
+    _Static_assert(TLB_PAGES / TLB_PAGES_GROUP == 32, "as many as pages_used has bits");
+    return (unsigned)(va >> 21 ^ va >> 26 ^ b->pages_id * 7) & 31;
+}
+static inline struct tlb_slot *pages_slot(const struct tlb_bank *b, uint64_t va)
+{
+    return b->pages + pages_group_of(b, va) * TLB_PAGES_GROUP + (va >> PAGE_SHIFT & (TLB_PAGES_GROUP - 1));
+}
 static inline unsigned fetch_slot_of(uint64_t va)
 {
     return (va >> PAGE_SHIFT) & (TLB_FETCH_SLOTS - 1);
@@ -142,7 +157,7 @@ static inline uint64_t walk_root(const struct hart *h, unsigned priv)
 void bank_clear(struct mmu *m, struct tlb_bank *b);
 void bank_clear_writes(struct tlb_bank *b);
 void bank_drop_page(struct tlb_bank *b, uint64_t va);
-void bank_drop_range(struct tlb_bank *b, uint64_t va,
+void bank_drop_range(struct mmu *m, struct tlb_bank *b, uint64_t va,
                      unsigned shift); /* the 1 << shift bytes at va, aligned */
 
 /* The pages of 2 MiB have marks beside each other. */
@@ -182,14 +197,15 @@ void bank_fill(struct mmu *m, struct hart *h, struct tlb_bank *b, const struct w
 void view_publish(struct hart_banks *hb, struct hart *h);
 
 /* fill.c: enters the page of `va`, which is page `page` of RAM, for a granted data access; enters the 2 MiB
- * around the translation `w` if they are one. */
+ * around the translation `w` into the second level if they are one; enters the page there, for any access. */
 void fill_page(struct mmu *m, struct tlb_bank *b, uint64_t va, uint64_t page, bool write);
-void fill_large(struct mmu *m, struct hart *h, struct tlb_bank *b, const struct walk *w,
+bool fill_large(struct mmu *m, struct hart *h, struct tlb_bank *b, const struct walk *w,
                 enum mmu_access access);
+void fill_second(struct mmu *m, struct tlb_bank *b, uint64_t va, uint64_t page, enum mmu_access access);
 
 /* Serves a data access from the second level of the hart's bank: enters its page, if it may have entries, and
  * returns the host address of `va`. NULL if there is no such entry. */
-uint8_t *fill_from_large(struct mmu *m, struct hart *h, uint64_t va, bool write);
+uint8_t *fill_from_second(struct mmu *m, struct hart *h, uint64_t va, bool write);
 
 /* track.c */
 void track_walk(struct mmu *m, struct hart *h, const struct walk *w, unsigned bank);

@@ -21,6 +21,10 @@ static uint64_t banks_size(const struct mmu *m)
 {
     return (m->nharts * TLB_BANKS + 1) * sizeof(struct tlb_bank);
 }
+static uint64_t pages_size(const struct mmu *m)
+{
+    return m->nharts * TLB_PAGES * sizeof(struct tlb_slot);
+}
 static uint64_t tables_size(void)
 {
     return TABLES_MAX * sizeof(struct table);
@@ -31,12 +35,17 @@ static void bind_banks(struct mmu *m)
 {
     m->none->root = UINT64_MAX;
     m->none->view = TLB_VIEW_NONE;
+    m->none->pages = m->hart[0].pages;
     bank_clear(m, m->none);
     for (unsigned i = 0; i < m->nharts; i++) {
         struct hart *h = m->harts[i];
+        m->hart[i].next_id = 1;
         for (unsigned j = 0; j < TLB_BANKS; j++) {
-            m->hart[i].banks[j] = m->none + 1 + i * TLB_BANKS + j;
-            m->hart[i].banks[j]->index = (uint8_t)j;
+            struct tlb_bank *b = m->none + 1 + i * TLB_BANKS + j;
+            b->hart = (uint8_t)i;
+            b->index = (uint8_t)j;
+            b->pages = m->hart[i].pages;
+            m->hart[i].banks[j] = b;
         }
         h->mmu = m;
         mmu_pmp_changed(h);
@@ -64,10 +73,13 @@ int mmu_create(struct mmu **out, struct ram *ram, const struct bus *bus, struct 
     m->tables = reserve(tables_size());
     m->table_of = reserve(pages * sizeof *m->table_of);
     m->write_slots = reserve(pages * sizeof *m->write_slots);
-    if (!m->none || !m->tables || !m->table_of || !m->write_slots) {
+    m->hart[0].pages = reserve(pages_size(m));
+    if (!m->none || !m->hart[0].pages || !m->tables || !m->table_of || !m->write_slots) {
         mmu_destroy(m);
         return -ENOMEM;
     }
+    for (unsigned i = 1; i < nharts; i++)
+        m->hart[i].pages = m->hart[0].pages + i * TLB_PAGES;
     bind_banks(m);
     *out = m;
     return 0;
@@ -79,6 +91,7 @@ void mmu_destroy(struct mmu *m)
         return;
     uint64_t pages = m->ram->size >> PAGE_SHIFT;
     release(m->none, banks_size(m));
+    release(m->hart[0].pages, pages_size(m));
     release(m->tables, tables_size());
     release(m->table_of, pages * sizeof *m->table_of);
     release(m->write_slots, pages * sizeof *m->write_slots);

@@ -13,15 +13,19 @@
 struct bus;
 struct engine;
 
-/* Bank geometry. Slots are direct-mapped by the low bits of the virtual page number. */
+/* Bank geometry. Slots are chosen by the low bits of the virtual page number. Those for data have a second
+ * one, as far behind as there are slots, for what was pushed out of the first. */
 #define TLB_SLOTS       1024
+#define TLB_WAYS        2
 #define TLB_FETCH_SLOTS 256
 #define TLB_FETCH_MARKS 8192
 #define TLB_LARGE_SLOTS 64
 #define TLB_LARGE_SHIFT 21
-#define TLB_BANKS       16   /* per hart */
-#define TLB_NO_TAG      1ull /* matches no page address */
-#define TLB_RUN         16   /* slots whose use is known together */
+#define TLB_PAGES       16384 /* per hart: the second level of all its banks */
+#define TLB_PAGES_GROUP 512   /* of those, for pages of one 2 MiB */
+#define TLB_BANKS       16    /* per hart */
+#define TLB_NO_TAG      1ull  /* matches no page address */
+#define TLB_RUN         16    /* slots whose use is known together */
 
 /* 4 KiB translation: `tag` is the virtual page address, `addend` turns a virtual address into a host address.
  * Exists only for RAM, so a hit can not fault. An r or x slot implies A = 1, a w slot D = 1 and a page that
@@ -36,13 +40,16 @@ struct tlb_slot {
 enum tlb_view { TLB_VIEW_U, TLB_VIEW_S, TLB_VIEW_S_SUM, TLB_VIEW_M, TLB_VIEW_NONE };
 
 struct tlb_bank {
-    struct tlb_slot r[TLB_SLOTS];
-    struct tlb_slot w[TLB_SLOTS];
+    struct tlb_slot r[TLB_WAYS * TLB_SLOTS];
+    struct tlb_slot w[TLB_WAYS * TLB_SLOTS];
     struct tlb_slot x[TLB_FETCH_SLOTS];
     struct tlb_slot large_r[TLB_LARGE_SLOTS]; /* second level: 2 MiB that lie in one leaf and in RAM, by their
                                                  first page */
     struct tlb_slot large_w[TLB_LARGE_SLOTS];
-    uint8_t used[TLB_SLOTS / TLB_RUN];      /* 1: r or w may have entries in this run of slots */
+    struct tlb_slot *pages;            /* second level: 4 KiB, shared by the banks of the hart */
+    uint32_t pages_used;               /* a bit for each group of it that may have entries of the bank */
+    uint16_t pages_id;                 /* low bits of the tags that are the bank's; 0: it has none */
+    uint8_t used[TLB_SLOTS / TLB_RUN]; /* 1: r or w may have entries in this run of slots, of either way */
     uint64_t fetched[TLB_FETCH_MARKS / 64]; /* hashed pages with fetch translations since fetch_gen changed */
     uint64_t
         fetch_gen; /* what was derived from fetch translations of this bank holds while this is unchanged */
@@ -51,8 +58,8 @@ struct tlb_bank {
     uint64_t salt;      /* and what its tags are mixed with, the floating-point mode apart */
     uint64_t root;      /* satp (MODE and PPN, ASID cleared) the bank belongs to; 0 for bare */
     uint8_t view;
-    uint8_t index; /* of this bank in its hart */
-    bool in_use;   /* cleared once: what is not marked as used is empty */
+    uint8_t hart, index; /* whose bank, and which one of them */
+    bool in_use;         /* cleared once: what is not marked as used is empty */
     uint64_t last_use;
 };
 
@@ -64,8 +71,9 @@ struct mmu_target {
     uint8_t *host; /* NULL when pa is not RAM */
 };
 
-/* Counters of the mmu; one line each gives the field and its name in `stats`. code_stores and code_dma are
- * changes of bytes in pages that an engine holds, by harts and by others. */
+/* Counters of the mmu; one line each gives the field and its name in `stats`. read_fills, write_fills and
+ * fetch_fills are entries of the first level, large_fills and page_fills those that came from the second.
+ * code_stores and code_dma are changes of bytes in pages that an engine holds, by harts and by others. */
 /* clang-format off */
 #define MMU_COUNTERS(X) \
     X(walks) \
@@ -77,6 +85,7 @@ struct mmu_target {
     X(range_drops) \
     X(bank_flushes) \
     X(large_fills) \
+    X(page_fills) \
     X(write_revokes) \
     X(code_stores) \
     X(code_dma) \
@@ -104,7 +113,8 @@ unsigned mmu_max_levels(const struct mmu *m);
 struct ram *mmu_ram(const struct mmu *m);
 const struct mmu_stats *mmu_stats(const struct mmu *m);
 
-/* Host address of `size` bytes at `va` by the current bank, or NULL on a miss (also when they cross a page).
+/* Host address of `size` bytes at `va` by the first slots of the current bank, or NULL on a miss (also when
+ * they cross a page).
  */
 static inline uint8_t *mmu_hit_read(const struct hart *h, uint64_t va, unsigned size)
 {
@@ -117,10 +127,14 @@ static inline uint8_t *mmu_hit_write(const struct hart *h, uint64_t va, unsigned
     return s->tag == ((va + size - 1) & PAGE_MASK) ? (uint8_t *)(va + s->addend) : 0;
 }
 
-/* Enters the page of `va` for reading or writing from the second level of the hart's bank, whatever lies at
- * `va` in it. False if that has no such entry, the page may have none of its own, or it is there already.
- * Uses no vector register and leaves the floating-point environment alone: translated code calls it as it is.
- */
+/* Host address of the 2 bytes at `va`, as by mmu_fetch() but from the hart's fetch bank alone; NULL if that
+ * has not got them. To be called like mmu_refill(). */
+const uint8_t *mmu_hit_fetch(struct hart *h, uint64_t va);
+
+/* Moves what the hart's bank has for reading or writing the page of `va` to its first slot, or enters it
+ * there from the second level, whatever lies at `va` in the page. False if there is no such entry, the page
+ * may have none of its own, or it is there already. Uses no vector register and leaves the floating-point
+ * environment alone: translated code calls it as it is. */
 bool mmu_refill(struct hart *h, uint64_t va, bool write);
 
 /* Full loads and stores of 1, 2, 4 or 8 bytes for the hart's current data view: any alignment, both pages of

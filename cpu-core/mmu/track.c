@@ -22,9 +22,9 @@ static void drop_from_bank(struct mmu *m, const struct table *t, unsigned index,
         const struct table_use *u = &t->uses[i];
         unsigned shift = PAGE_SHIFT + LEVEL_BITS * u->level;
         if (index == WHOLE_TABLE)
-            bank_drop_range(b, u->va, shift + LEVEL_BITS);
+            bank_drop_range(m, b, u->va, shift + LEVEL_BITS);
         else if (u->level)
-            bank_drop_range(b, u->va + ((uint64_t)index << shift), shift);
+            bank_drop_range(m, b, u->va + ((uint64_t)index << shift), shift);
         else
             bank_drop_page(b, u->va + ((uint64_t)index << shift));
     }

@@ -118,8 +118,9 @@ static void test_default_memory(void **state)
     assert_int_equal(bare_create(&b, &jit_engine, 2ull << 30, false), 0);
     jit_get_stats(b.engine, &s, &m);
     assert_int_equal(m.code_limit, JIT_CODE_DEFAULT);
-    assert_true(m.code_limit + m.tables_limit + HART_MAX * TLB_BANKS * sizeof(struct tlb_bank) <= 128ull
-                                                                                                      << 20);
+    assert_true(m.code_limit + m.tables_limit +
+                    HART_MAX * (TLB_BANKS * sizeof(struct tlb_bank) + TLB_PAGES * sizeof(struct tlb_slot)) <=
+                128ull << 20);
     bare_destroy(&b);
 }
 

@@ -336,6 +336,45 @@ static void op_fetch(struct pair *p, unsigned hart)
     p->jumps[below(p, JUMPS)] = (struct jump){.bank = bank, .gen = bank->fetch_gen, .va = va, .pa = t[0].pa};
 }
 
+static uint64_t last_pte(const struct pair *p, const struct hart *h, uint64_t va)
+{
+    struct recent here = {.va = va, .satp = h->satp, .priv = h->priv};
+    uint64_t chain[LEVELS_MAX], pte = 0;
+    unsigned n = chain_of(&p->m[1].ram, &here, chain);
+    if (n)
+        memcpy(&pte, ram_at(&p->m[1].ram, chain[n - 1]), 8);
+    return pte;
+}
+
+/* What the second level serves is what a walk would find, and would leave as it is. */
+static void op_refill(struct pair *p, unsigned hart)
+{
+    struct hart *banks = &p->m[0].hart[hart], *walks = &p->m[1].hart[hart];
+    bool write = one_in(p, 2);
+    uint64_t va = random_va(p, banks);
+    if (!mmu_refill(banks, va, write))
+        return;
+    const uint8_t *host = write ? mmu_hit_write(banks, va, 1) : mmu_hit_read(banks, va, 1);
+    uint64_t pte = last_pte(p, walks, va);
+    struct mmu_target t;
+    assert_int_equal(mmu_translate(walks, va, 1, write ? MMU_WRITE : MMU_READ, &t), 0);
+    assert_int_equal(host - p->m[0].ram.host, t.host - p->m[1].ram.host);
+    assert_int_equal(last_pte(p, walks, va), pte);
+}
+
+static void op_hit_fetch(struct pair *p, unsigned hart)
+{
+    uint64_t va = random_va(p, &p->m[0].hart[hart]) & ~1ull;
+    const uint8_t *host = mmu_hit_fetch(&p->m[0].hart[hart], va);
+    struct mmu_target t;
+    if (!host)
+        return;
+    assert_int_equal(mmu_fetch(&p->m[1].hart[hart], va, &t), 0);
+    assert_int_equal(host - p->m[0].ram.host, t.host - p->m[1].ram.host);
+    const struct tlb_bank *bank = p->m[0].hart[hart].fetch_bank;
+    p->jumps[below(p, JUMPS)] = (struct jump){.bank = bank, .gen = bank->fetch_gen, .va = va, .pa = t.pa};
+}
+
 /* An engine that fetched from a page may fetch from it again without asking until code_dirty. */
 static void op_fetch_held(struct pair *p, unsigned hart)
 {
@@ -605,7 +644,7 @@ static const struct {
     {op_edit_chain, 150}, {op_jump, 20},       {op_table_under_write, 10},
     {op_return, 60},      {op_dma, 4},         {op_fill_page, 2},
     {op_context, 60},     {op_environment, 2}, {op_code, 10},
-    {op_reserve, 4},
+    {op_reserve, 4},      {op_refill, 60},     {op_hit_fetch, 40},
 };
 
 static void step(struct pair *p)
@@ -645,7 +684,8 @@ static void round_of(uint64_t seed, uint64_t n)
     for (unsigned i = 0; i < 2; i++)
         machine_create(&p.m[i], levels, i == 1);
     if (seed % 4 == 0)
-        p.m[0].mmu->table_limit = 8; /* records are recycled all the time */
+        p.m[0].mmu->table_limit = 8;                     /* records are recycled all the time */
+    p.m[0].mmu->hart[0].next_id = PAGES_IDS - TLB_BANKS; /* the marks of the second level run out soon */
     populate(&p);
     for (unsigned i = 0; i < 2; i++)
         for (unsigned h = 0; h < NHARTS; h++) {
