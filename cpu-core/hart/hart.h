@@ -12,6 +12,7 @@ struct tlb_bank;
 struct state_io;
 
 #define HART_MAX         8
+#define HART_GROUPS      3 /* translations of accesses that a translated block keeps in memory */
 #define HART_PMP_ENTRIES 16
 
 enum priv { PRIV_U = 0, PRIV_S = 1, PRIV_M = 3 };
@@ -99,11 +100,12 @@ struct hart {
                                            can change the privilege by itself; NULL: not known, ask the MMU */
 
     /* Of the translator, not guest-visible, set when it is entered: the virtual page that translated code
-     * runs in, the cache of jump targets for fetch_bank, what their tags are mixed with, and its private
-     * data. */
+     * runs in, the cache of jump targets for fetch_bank, what their tags are mixed with, its private data,
+     * and what the running block keeps of its accesses' translations. */
     uint64_t code_page;
     void *jumps;
     uint64_t jump_salt;
+    uint64_t group_addend[HART_GROUPS], group_saved;
     void *translator;
     uint32_t f_loaded;         /* f[] is in host registers, and mstatus.FS is dirty */
     uint32_t mxcsr, mxcsr_now; /* the host's control register without flags; scratch for reading it */

@@ -78,7 +78,7 @@ unsigned tr_conditional(struct tr *t, const struct insn *branch)
     enum x64_cond taken = condition(branch->op);
     unsigned rd = run->in.rd, n = run->conditional, d = tr_dest(t, rd, RAX);
 
-    t->group.regs = 0;
+    t->groups[0].regs = 0;
     emit_load(e, RDX, gx(t, rd));
     for (unsigned k = 0; k < n; k++) {
         if (k + 1 < n && tr_fuse_pair(t, &run[k].in, &run[k + 1].in))

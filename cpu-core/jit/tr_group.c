@@ -1,5 +1,6 @@
 /* Access groups: accesses off registers that hold one value, apart from constants, share one check over their
- * range. This file decides which; it follows the value through copies and additions, and emits nothing. */
+ * range. This file decides which, and where each keeps what its check found; it follows the value through
+ * copies and additions, and emits nothing. */
 #include "cpu-core/jit/translate.h"
 
 #define GROUP_SPAN  512
@@ -63,15 +64,23 @@ static void add(struct group *g, unsigned r, int32_t delta)
     g->delta[r] = (int16_t)delta;
 }
 
-/* What is known after the instruction. */
-static void step(struct group *g, const struct insn *in)
+/* Whether the instruction leaves alone how addresses are translated. */
+static bool keeps_view(const struct insn *in)
 {
+    return in->op < ISA_BASE_COUNT && isa_table[in->op].cls != ISA_CLASS_CSR &&
+           isa_table[in->op].cls != ISA_CLASS_SYS;
+}
+
+/* What is known after the instruction. */
+static void step(struct group *g, const struct tr_insn *ti)
+{
+    const struct insn *in = &ti->in;
     unsigned from, rd = insn_target(in);
     int32_t delta;
 
-    if (!keeps_rdx(in)) {
+    if (g->place ? !keeps_view(in) : ti->conditional || !keeps_rdx(in)) {
         g->regs = 0;
-    } else if (copies(in, &from, &delta) && has(g, from)) {
+    } else if (!ti->conditional && copies(in, &from, &delta) && has(g, from)) {
         delta += g->delta[from];
         g->regs &= ~(1u << rd);
         if (delta >= -DELTA_MAX && delta <= DELTA_MAX)
@@ -81,10 +90,11 @@ static void step(struct group *g, const struct insn *in)
     }
 }
 
-void group_update(struct tr *t, const struct insn *in)
+void group_update(struct tr *t)
 {
-    if (t->group.regs)
-        step(&t->group, in);
+    for (unsigned i = 0; i < GROUPS; i++)
+        if (t->groups[i].regs)
+            step(&t->groups[i], &t->seq[t->i]);
 }
 
 /* Registers that hold the value of `base` before instruction t->i. */
@@ -115,6 +125,12 @@ static bool extend(struct span *s, int32_t low, int32_t high)
     return true;
 }
 
+/* Whether the block is sure to go on with the next instruction. */
+static bool goes_on(const struct tr_insn *ti)
+{
+    return !ti->falls || ti->converted || isa_table[ti->in.op].cls == ISA_CLASS_JUMP;
+}
+
 /* The accesses from instruction t->i on that can be members. One check for writing serves all where a store
  * is sure to follow: a page that may not be written is slow in any case then. */
 static struct span members(const struct tr *t, struct group g, bool *write)
@@ -131,36 +147,66 @@ static struct span members(const struct tr *t, struct group g, bool *write)
             if (!extend(&all, low, high) || (load && !extend(&loads, low, high)))
                 break;
         }
-        sure = sure && !t->seq[k].falls;
-        step(&g, in);
-        if (!g.regs || t->seq[k].conditional)
+        sure = sure && goes_on(&t->seq[k]);
+        step(&g, &t->seq[k]);
+        if (!g.regs)
             break;
     }
     return *write ? all : loads;
 }
 
-bool group_has(const struct tr *t, const struct insn *in, bool write)
+const struct group *group_of(const struct tr *t, const struct insn *in, bool write)
 {
-    const struct group *g = &t->group;
-    int32_t low;
+    for (unsigned i = 0; i < GROUPS; i++) {
+        const struct group *g = &t->groups[i];
+        int32_t low = g->delta[in->rs1] + in->imm;
+        if (g->regs && has(g, in->rs1) && (!write || g->write) && (g->host || pinned(t, in->rs1)) &&
+            low >= g->checked.low && low + isa_table[in->op].size - 1 <= g->checked.high)
+            return g;
+    }
+    return NULL;
+}
 
-    if (!g->regs || !has(g, in->rs1) || (write && !g->write) || (!g->host && !pinned(t, in->rs1)))
-        return false;
-    low = g->delta[in->rs1] + in->imm;
-    return low >= g->checked.low && low + isa_table[in->op].size - 1 <= g->checked.high;
+/* Whether the live group at a place has no more members. */
+static bool is_free(const struct tr *t, unsigned place)
+{
+    bool unused = false;
+
+    return !t->groups[place].regs || !members(t, t->groups[place], &unused).members;
+}
+
+/* A place in memory for a group off `base`: a free one, or that of another group off it; 0: none. */
+static unsigned place_for(const struct tr *t, unsigned base)
+{
+    unsigned i;
+
+    for (i = GROUPS - 1; i > 0 && !is_free(t, i); i--)
+        ;
+    if (i == 0)
+        for (i = GROUPS - 1; i > 0 && !has(&t->groups[i], base); i--)
+            ;
+    return i;
 }
 
 bool group_find(const struct tr *t, const struct insn *in, bool write, struct group *g)
 {
-    bool unused = false;
+    unsigned place;
+    struct group far;
 
     if (t->key.single || in->rs1 == 0)
         return false;
     *g = (struct group){.host = !pinned(t, in->rs1), .write = write};
     add(g, in->rs1, 0);
     find_copies(t, in->rs1, g);
+    far = *g;
     g->checked = members(t, *g, &g->write);
-    if (g->checked.members < 2)
-        return false;
-    return !t->group.regs || has(&t->group, in->rs1) || !members(t, t->group, &unused).members;
+    if (!is_free(t, 0))
+        g->checked.members = 0;
+    place = place_for(t, in->rs1);
+    far.place = (uint8_t)place;
+    if (place)
+        far.checked = members(t, far, &far.write);
+    if (far.checked.members > g->checked.members)
+        *g = far;
+    return g->checked.members >= 2;
 }

@@ -120,40 +120,53 @@ static bool loads_next(const struct tr *t, const struct insn *in)
     return r && held_before(t, t->i + 1, t->n, r) == in->rd;
 }
 
-static void open_group(struct tr *t, const struct insn *in, const struct group *g)
+static struct rm group_at(const struct group *g)
 {
-    struct stub *miss = tr_stub(t, STUB_GROUP);
-
-    check_tag(t, in->rs1, g->checked.low, g->checked.high, 0, g->write, miss);
-    if (loads_next(t, in))
-        guess_addend(t, g->write, RDX);
-    else
-        take_addend(t, in->rs1, g->write, RDX);
-    t->group = *g;
-    t->j->stats.groups++;
+    return rm_mem(REG_HART, HART(group_addend) + 8 * (g->place - 1));
 }
 
-static struct rm group_operand(const struct tr *t, const struct insn *in)
+static struct rm group_operand(const struct tr *t, const struct group *g, const struct insn *in,
+                               unsigned from)
 {
-    return t->group.host ? rm_mem(RDX, t->group.delta[in->rs1] + in->imm)
-                         : rm_sib(t->pin[in->rs1], RDX, 0, in->imm);
+    return g->host ? rm_mem(from, g->delta[in->rs1] + in->imm) : rm_sib(t->pin[in->rs1], from, 0, in->imm);
+}
+
+/* Begins a group with the access `in`; its operand. */
+static struct rm open_group(struct tr *t, const struct insn *in, const struct group *g)
+{
+    struct stub *miss = tr_stub(t, STUB_GROUP);
+    bool next = loads_next(t, in);
+    unsigned to = !g->place ? RDX : next ? RAX : RCX;
+
+    miss->keep = g->place && t->groups[0].regs;
+    check_tag(t, in->rs1, g->checked.low, g->checked.high, 0, g->write, miss);
+    if (next)
+        guess_addend(t, g->write, to);
+    else
+        take_addend(t, in->rs1, g->write, to);
+    if (g->place)
+        emit_store(&t->e, group_at(g), to);
+    t->groups[g->place] = *g;
+    t->j->stats.groups++;
+    return group_operand(t, g, in, to);
 }
 
 struct rm tr_access(struct tr *t, const struct insn *in, bool write, struct stub **miss)
 {
     int32_t low = in->imm, high = in->imm + isa_table[in->op].size - 1;
-
+    const struct group *live = group_of(t, in, write);
     struct group g;
 
     *miss = NULL;
-    if (group_has(t, in, write)) {
+    if (live) {
         t->j->stats.grouped++;
-        return group_operand(t, in);
+        if (live->place)
+            emit_load(&t->e, RCX, group_at(live));
+        return group_operand(t, live, in, live->place ? RCX : RDX);
     }
     if (group_find(t, in, write, &g)) {
-        open_group(t, in, &g);
         t->j->stats.grouped++;
-        return group_operand(t, in);
+        return open_group(t, in, &g);
     }
     t->j->stats.ungrouped++;
     *miss = tr_stub(t, write ? STUB_STORE : STUB_LOAD);
@@ -279,7 +292,7 @@ static void stub_address(struct tr *t, unsigned base, int32_t disp)
 }
 
 /* A jump to bind, taken if the first and the last byte of the check that missed lie in different pages: rax
- * has the page of the last one, rcx the slot of the first. */
+ * has the page of the last one, rcx the slot of the first. Uses rdx. */
 static uint8_t *crosses(struct emitter *e)
 {
     emit_vex_imm(e, V_RORX, RDX, 0, rm_reg(RAX), 1, PAGE_SHIFT - SLOT_SHIFT);
@@ -293,8 +306,11 @@ static void group_stub(struct tr *t, const struct stub *s, const struct insn *in
     struct site site = tr_site(t, s->insn);
     uint32_t range = group_pack((unsigned)(in->imm - s->low), (unsigned)(s->high - s->low + 1), s->write);
     struct link *l;
-    uint8_t *split, *two = crosses(&t->cold);
+    uint8_t *split, *two;
 
+    if (s->keep)
+        emit_store(&t->cold, rm_mem(REG_HART, HART(group_saved)), RDX);
+    two = crosses(&t->cold);
     stub_address(t, in->rs1, s->low);
     site.size = isa_table[in->op].size;
     site.sext = isa_table[in->op].cls == ISA_CLASS_STORE || isa_table[in->op].cls == ISA_CLASS_FSTORE;
@@ -302,6 +318,8 @@ static void group_stub(struct tr *t, const struct stub *s, const struct insn *in
     emit_const(&t->cold, RCX, site_pack(&site));
     emit_const(&t->cold, RDX, range);
     emit_call_run(&t->cold, t->j->group);
+    if (s->keep)
+        emit_load(&t->cold, RDX, rm_mem(REG_HART, HART(group_saved)));
     emit_op(&t->cold, X_TEST, RAX, rm_reg(RAX));
     split = emit_jcc(&t->cold, CC_E);
     regs_take(t, &t->cold);

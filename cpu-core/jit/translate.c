@@ -444,7 +444,7 @@ static void emit_count(struct tr *t)
 /* What is known after instruction t->i. */
 static void known_after(struct tr *t)
 {
-    group_update(t, &t->seq[t->i].in);
+    group_update(t);
     width_update(t, &t->seq[t->i]);
 }
 
@@ -536,7 +536,7 @@ struct block *translate(struct jit *j, const struct block_key *key, const uint8_
     t->cold = (struct emitter){r->cold, run};
     t->n = t->nstubs = 0;
     t->second = second;
-    t->group.regs = 0;
+    memset(t->groups, 0, sizeof t->groups);
     t->boxed = 0;
     width_begin(t);
     collect(t, page);

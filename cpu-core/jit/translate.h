@@ -38,6 +38,7 @@ struct stub {
     uint8_t reg;          /* … and where it belongs */
     int16_t low, high;    /* of the check: range of displacements, inclusive */
     bool write;           /* of the check */
+    bool keep;            /* rdx is in use */
 };
 
 /* Displacements of the first and last byte of accesses off one base. */
@@ -46,11 +47,14 @@ struct span {
     unsigned members;
 };
 
-/* Accesses that share a check. */
+/* Accesses that share a check. What it found is in rdx, or in the hart's memory. */
+#define GROUPS (1 + HART_GROUPS)
+
 struct group {
+    uint8_t place;     /* 0: rdx, else group_addend[place - 1] */
     uint32_t regs;     /* guest registers that hold the origin + delta[]; 0: no group */
     int16_t delta[32]; /* of the registers in the set */
-    bool host;  /* rdx is the host address of the origin, not what turns addresses into host addresses */
+    bool host;  /* kept is the host address of the origin, not what turns addresses into host addresses */
     bool write; /* checked for writing, which implies reading */
     struct span checked; /* bytes, relative to the origin */
 };
@@ -90,9 +94,9 @@ struct tr {
     struct stub stubs[BLOCK_INSNS * 4 + 4];
     unsigned nstubs;
 
-    uint8_t width[32];  /* bits that the registers' values need at most */
-    uint32_t boxed;     /* floating-point registers that are known to hold single precision */
-    struct group group; /* the live one */
+    uint8_t width[32];           /* bits that the registers' values need at most */
+    uint32_t boxed;              /* floating-point registers that are known to hold single precision */
+    struct group groups[GROUPS]; /* the live ones, by place */
 };
 
 #define END_NONE INT32_MIN /* the last instruction leaves */
@@ -189,9 +193,9 @@ void width_begin(struct tr *t);
 void width_update(struct tr *t, const struct tr_insn *ti);
 bool width_fits_word(const struct tr *t, const struct insn *in);
 
-/* tr_group.c: whether the access `in` is in the live group; whether it should begin another one, `*g`; what
- * an instruction that was translated leaves of the live one. */
-bool group_has(const struct tr *t, const struct insn *in, bool write);
+/* tr_group.c: the live group that the access `in` is in, or NULL; whether it should begin another one, `*g`;
+ * what instruction t->i, which was translated, leaves of the live ones. */
+const struct group *group_of(const struct tr *t, const struct insn *in, bool write);
 bool group_find(const struct tr *t, const struct insn *in, bool write, struct group *g);
-void group_update(struct tr *t, const struct insn *in);
+void group_update(struct tr *t);
 struct site tr_site(const struct tr *t, unsigned insn);
