@@ -24,7 +24,7 @@ struct engine;
 #define TLB_PAGES       16384 /* per hart: the second level of all its banks */
 #define TLB_PAGES_GROUP 512   /* of those, for pages of one 2 MiB */
 #define TLB_BANKS       16    /* per hart */
-#define TLB_NO_TAG      1ull  /* matches no page address */
+#define TLB_NO_TAG      8ull  /* matches no page address, with what misaligns 8 bytes or without */
 #define TLB_RUN         16    /* slots whose use is known together */
 
 /* 4 KiB translation: `tag` is the virtual page address, `addend` turns a virtual address into a host address.

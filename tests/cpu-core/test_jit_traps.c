@@ -22,6 +22,7 @@
 
 #define LEAF_S    0xcfull
 #define LEAF_U    0xdfull
+#define LEAF_X    0xc9ull /* S-mode may execute, and with MXR read */
 #define THIRD_PTE (4u * 8)
 
 /* Registers that programs do not write. */
@@ -141,9 +142,13 @@ static uint32_t memory_insn(struct pair *p)
 
     if (pair_below(p, 8) == 0)
         base = pair_below(p, 32);
-    switch (pair_below(p, 6)) {
+    switch (pair_below(p, 8)) {
     case 0:
         return type_s(0, R_LEAF, R_PTE, 3);
+    case 4:
+        return type_r(0x08, 0, base, 3, result(p), 0x2f); /* lr.d */
+    case 5:
+        return type_r(0x0c, pair_below(p, 32), base, 3, result(p), 0x2f); /* sc.d */
     case 1:
         return type_s(offset, pair_below(p, 32), base, 3);
     case 2:
@@ -158,7 +163,14 @@ static uint32_t memory_insn(struct pair *p)
 
 static unsigned write_unit(struct pair *p, uint32_t *code)
 {
-    switch (pair_below(p, 12)) {
+    switch (pair_below(p, 14)) {
+    case 12:
+        *code = csr(0x180, pair_below(p, 2) ? R_SATP_A : R_SATP_B, 1, 0);
+        return 1;
+    case 13:
+        code[0] = csr(0x100, R_STATUS, 2 + pair_below(p, 2), 0);
+        code[1] = type_i(0, R_DATA_U, 3, result(p), 0x03);
+        return 2;
     case 0:
     case 1:
         *code = ECALL;
@@ -225,9 +237,18 @@ static uint64_t wide(struct pair *p)
     return ((uint64_t)pair_below(p, UINT32_MAX) << 32 | pair_below(p, UINT32_MAX)) >> pair_below(p, 64);
 }
 
-static uint64_t code_address(struct pair *p, bool user)
+static uint64_t code_address(struct pair *p, bool elsewhere)
 {
-    return CODE + (user ? USER : 0) + 4ull * pair_below(p, CODE_SIZE / 4);
+    uint64_t at = CODE + 4ull * pair_below(p, CODE_SIZE / 4);
+
+    return elsewhere ? at + (pair_below(p, 3) ? USER : 2 * USER) : at;
+}
+
+static uint64_t random_leaf(struct pair *p)
+{
+    static const uint64_t leaves[] = {LEAF_U, LEAF_S, LEAF_X};
+
+    return pair_below(p, 3) ? CODE >> 2 | leaves[pair_below(p, 3)] : 0;
 }
 
 static uint64_t random_status(struct pair *p)
@@ -256,7 +277,7 @@ static void scatter_registers(struct pair *p, struct hart *h)
     h->x[R_CODE_U] = code_address(p, true);
     h->x[R_STATUS] = random_status(p);
     h->x[R_PTE] = ROOT(0) + THIRD_PTE;
-    h->x[R_LEAF] = pair_below(p, 3) ? CODE >> 2 | (pair_below(p, 2) ? LEAF_U : LEAF_S) : 0;
+    h->x[R_LEAF] = random_leaf(p);
     h->x[R_DATA_S] = DATA;
     h->x[R_DATA_U] = DATA + USER;
     h->x[R_DATA_3] = DATA - CODE + THIRD;
