@@ -488,6 +488,98 @@ static void test_address_spaces(void **state)
     pair_end(p);
 }
 
+/* In S-mode under the first root, with the page of THIRD as `leaf` has it. */
+static void start_supervisor(struct pair *p, uint64_t offset, uint64_t leaf)
+{
+    start_user(p, offset);
+    EACH(p, b)
+    {
+        struct hart *h = &b->hart;
+        write64(b, ROOT(0) + THIRD_PTE, leaf);
+        h->priv = PRIV_S;
+        h->pc = CODE + offset;
+        mmu_context_changed(h);
+    }
+}
+
+/* What MXR lets through is not there without it, whatever was entered in between. */
+static void test_executable_only(void **state)
+{
+    const uint32_t handler[] = {
+        csr(0x141, 0, 2, 7),      /* csrr t2,sepc */
+        type_i(4, 7, 0, 7, 0x13), /* addi t2,t2,4 */
+        csr(0x141, 7, 1, 0),      /* csrw sepc,t2 */
+        SRET,
+    };
+    const uint32_t loop[] = {
+        csr(0x100, R_STATUS, 2, 0),       /* csrs sstatus,MXR */
+        ECALL,                            /* of S-mode to itself */
+        type_i(0, R_DATA_3, 3, 28, 0x03), /* ld t3,0(data) */
+        csr(0x180, R_SATP_A, 1, 0),       /* csrw satp,a */
+        type_i(8, R_DATA_3, 3, 29, 0x03), /* ld t4,8(data) */
+        csr(0x100, R_STATUS, 3, 0),       /* csrc sstatus,MXR */
+        type_i(0, R_DATA_3, 3, 0, 0x03),  /* ld zero,0(data): faults */
+        0xfe5ff06f,                       /* j -28 */
+    };
+
+    for (unsigned skipped = 0; skipped < 3; skipped++) { /* of what is entered with MXR set */
+        struct pair *p = pair_begin(1, true, 0);
+        place(p, CODE, handler, sizeof handler);
+        place(p, CODE + 256, loop, sizeof loop);
+        if (skipped)
+            place(p, CODE + 256 + (skipped == 1 ? 4 : 12), (uint32_t[]){0x13}, 4);
+        start_supervisor(p, 256, CODE >> 2 | LEAF_X);
+        EACH(p, b)
+        {
+            b->hart.medeleg |= 1u << EXC_ECALL_S;
+            b->hart.x[R_STATUS] = MSTATUS_MXR;
+        }
+        for (unsigned i = 0; i < 40; i++)
+            pair_run(p, 100 + i, false);
+        pair_end(p);
+    }
+}
+
+/* The translation of code goes and comes while another root is in use. */
+static void test_revoked_code(void **state)
+{
+    const uint32_t handler[] = {
+        csr(0x141, 1, 1, 0), /* csrw sepc,ra */
+        SRET,
+    };
+    const uint32_t loop[] = {
+        type_i(0, R_CODE_U, 0, 1, 0x67),  /* jalr ra,0(there) */
+        csr(0x180, R_SATP_B, 1, 0),       /* csrw satp,b */
+        type_s(0, 5, R_PTE, 3),           /* sd t0,0(entry) */
+        type_r(0, R_LEAF, 5, 4, 5, 0x33), /* xor t0,t0,leaf */
+        csr(0x180, R_SATP_A, 1, 0),       /* csrw satp,a */
+        0xfedff06f,                       /* j -20 */
+    };
+    const uint32_t there[] = {
+        type_i(1, 6, 0, 6, 0x13), /* addi t1,t1,1 */
+        type_i(0, 1, 0, 0, 0x67), /* ret */
+    };
+    struct pair *p = pair_begin(1, true, 0);
+
+    place(p, CODE, handler, sizeof handler);
+    place(p, CODE + 256, loop, sizeof loop);
+    place(p, CODE + 512, there, sizeof there);
+    start_supervisor(p, 256, CODE >> 2 | LEAF_S);
+    EACH(p, b)
+    {
+        struct hart *h = &b->hart;
+        h->x[R_CODE_U] = THIRD + 512;
+        h->x[R_SATP_B] = satp_of(1);
+        h->x[R_LEAF] = CODE >> 2 | LEAF_S;
+        h->x[5] = 0;
+        h->x[6] = 0;
+    }
+    for (unsigned i = 0; i < 40; i++)
+        pair_run(p, 100 + i, true);
+    assert_true(p->jit.hart.x[6] > 100);
+    pair_end(p);
+}
+
 /* M-mode's calls and returns. */
 static void test_machine_calls(void **state)
 {
@@ -517,7 +609,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_random),        cmocka_unit_test(test_system_calls),
         cmocka_unit_test(test_page_faults),   cmocka_unit_test(test_address_spaces),
-        cmocka_unit_test(test_machine_calls),
+        cmocka_unit_test(test_machine_calls), cmocka_unit_test(test_executable_only),
+        cmocka_unit_test(test_revoked_code),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
