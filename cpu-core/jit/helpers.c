@@ -49,10 +49,18 @@ static struct helper_result trap(struct hart *h)
     return leave(h);
 }
 
+/* The instruction at h->pc raised an exception. From U and S, translated code takes it: none but the
+ * instruction itself ends here, and no interrupt becomes ready by that (tr_trap.c). */
 static struct helper_result fault(struct hart *h)
 {
-    jit_of(h)->stats.faults++;
-    return trap(h);
+    struct jit *j = jit_of(h);
+
+    j->stats.faults++;
+    if (h->priv == PRIV_M || h->irq_ready || h->yield)
+        return trap(h);
+    h->code_dirty = false;
+    h->left--;
+    return (struct helper_result){(uint64_t)(uintptr_t)j->raised, -1};
 }
 
 /* The instruction retired: the block goes on unless something that it does not look at changed. */
@@ -189,6 +197,14 @@ struct helper_result helper_csr(struct hart *h, uint64_t bits, uint32_t packed, 
     if (h->left >= s.refund && same_context(h, priv) && undisturbed(h, h->left))
         return (struct helper_result){0, h->left - s.refund};
     return retire_and_leave(h, &s);
+}
+
+/* What fault() left to translated code is not in the line. The step is counted. */
+struct helper_result helper_trap(struct hart *h, uint64_t bits, uint32_t packed, int64_t left)
+{
+    h->left = left;
+    hart_trap(h);
+    return leave(h);
 }
 
 struct helper_result helper_ecall(struct hart *h, uint64_t bits, uint32_t packed, int64_t left)

@@ -74,10 +74,11 @@ struct jit {
     const uint8_t *load, *store, *group, *step;
     const uint8_t *refill[2]; /* for writes: [1]; CF = 1: rcx is a slot that has the page; ZF = 0: the check
                                  succeeds now; keeps all other registers */
-    const uint8_t *csr, *ecall, *sret, *mret, *cbo_zero;
+    const uint8_t *csr, *ecall, *sret, *mret, *cbo_zero, *helper_trap;
     const uint8_t *load_fpins;
-    const uint8_t *spill_fpins;                        /* keeps the general registers, not the flags */
-    const uint8_t *trap, *to_sepc, *to_mepc, *to_root; /* see tr_trap.c */
+    const uint8_t *spill_fpins; /* keeps the general registers, not the flags */
+    const uint8_t *go;          /* rax: address to go on at */
+    const uint8_t *trap, *to_sepc, *to_mepc, *to_root, *raised; /* see tr_trap.c */
 
     struct tr *tr; /* of the translation in progress */
     struct jit_stats stats;
@@ -134,6 +135,7 @@ struct helper_result helper_group(struct hart *h, uint64_t va, uint32_t site, in
 struct helper_result helper_step(struct hart *h, uint64_t class, uint32_t site, int64_t left);
 
 struct helper_result helper_csr(struct hart *h, uint64_t bits, uint32_t site, int64_t left);
+struct helper_result helper_trap(struct hart *h, uint64_t bits, uint32_t site, int64_t left);
 struct helper_result helper_ecall(struct hart *h, uint64_t bits, uint32_t site, int64_t left);
 struct helper_result helper_sret(struct hart *h, uint64_t bits, uint32_t site, int64_t left);
 struct helper_result helper_mret(struct hart *h, uint64_t bits, uint32_t site, int64_t left);

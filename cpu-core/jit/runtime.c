@@ -243,7 +243,7 @@ static void emit_fixed(struct jit *j)
         {&j->group, (void *)(uintptr_t)helper_group},       {&j->step, (void *)(uintptr_t)helper_step},
         {&j->csr, (void *)(uintptr_t)helper_csr},           {&j->ecall, (void *)(uintptr_t)helper_ecall},
         {&j->sret, (void *)(uintptr_t)helper_sret},         {&j->mret, (void *)(uintptr_t)helper_mret},
-        {&j->cbo_zero, (void *)(uintptr_t)helper_cbo_zero},
+        {&j->cbo_zero, (void *)(uintptr_t)helper_cbo_zero}, {&j->helper_trap, (void *)(uintptr_t)helper_trap},
     };
 
     for (unsigned i = 0; i < sizeof constants / sizeof *constants; i++)

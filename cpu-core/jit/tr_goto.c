@@ -45,17 +45,21 @@ static void bind_run(const struct emitter *e, uint8_t *jump, const uint8_t *to)
     memcpy(jump, &disp, sizeof disp);
 }
 
-void tr_goto_address(struct tr *t, struct emitter *e)
+static void go(const struct jit *j, struct emitter *e)
 {
-    uint8_t *miss;
+    uint8_t *miss = find_slot(e);
 
-    regs_give_back(t, e);
-    miss = find_slot(e);
     emit_load(e, RCX, rm_mem(RCX, offsetof(struct jump_slot, block)));
     emit_alu_const(e, ALU_AND, rm_reg(RAX), -(int32_t)PAGE_SIZE);
     emit_store(e, rm_mem(REG_HART, HART(code_page)), RAX);
     jump_to_block(e);
-    bind_run(e, miss, t->j->exit_lookup);
+    bind_run(e, miss, j->exit_lookup);
+}
+
+void tr_goto_address(struct tr *t, struct emitter *e)
+{
+    regs_give_back(t, e);
+    go(t->j, e);
 }
 
 /* Jumps to a fixed distance: the site remembers for one page that it runs in, in one translation regime,
@@ -87,6 +91,9 @@ static void goto_far(struct tr *t, struct emitter *e, int32_t target)
 void goto_emit_fixed(struct jit *j, struct emitter *e)
 {
     uint8_t *miss;
+
+    j->go = e->at + e->run;
+    go(j, e);
 
     /* Jumps to the address in rax, and lets the slot of the site in rdx know. */
     j->far = e->at + e->run;

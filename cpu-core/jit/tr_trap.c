@@ -205,6 +205,20 @@ static void emit_root(struct emitter *e, void *const *search, struct slow *slow)
     done(e);
 }
 
+/* Goes on with the recorded exception of the instruction at hart.pc, in U or S. */
+static void emit_raised(struct jit *j, struct emitter *e)
+{
+    uint8_t *slow;
+
+    j->raised = e->at + e->run;
+    emit_load(e, RAX, at(HART(pc)));
+    emit_call_run(e, j->trap);
+    slow = emit_jcc8(e, CC_NE);
+    emit_jmp_run(e, j->go);
+    emit_bind8(slow, e->at);
+    emit_call_run(e, j->helper_trap);
+}
+
 void trap_emit_fixed(struct jit *j, struct emitter *e)
 {
     struct slow slow = {0};
@@ -222,6 +236,7 @@ void trap_emit_fixed(struct jit *j, struct emitter *e)
     bind_slow(&slow, e);
     emit_op(e, X_TEST | OPC_W, RSP, rm_reg(RSP)); /* ZF = 0 */
     emit_ret(e);
+    emit_raised(j, e);
 }
 
 /* The entry for the instruction, NULL: its helper is all there is. */
