@@ -64,6 +64,8 @@ struct jit {
     uint64_t reuses[HART_MAX]; /* of the block table when the hart's caches were last looked at */
     uint8_t *heat;             /* entries of cold code, by hashed address */
     unsigned heat_min;         /* as many make it hot */
+    uint64_t stop;             /* icount of a slice's end that is reached in translated code, or 0 */
+    unsigned cut; /* the block in translation ends after so many instructions; 0: where it ends */
 
     /* Fixed code at the start of the code memory, by the addresses it runs at. */
     struct jit_exit (*enter)(struct hart *h, const uint8_t *code);

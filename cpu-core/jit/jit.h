@@ -11,6 +11,11 @@ void jit_set_heat(void *engine, unsigned entries);
  * changes nothing that a guest can see. */
 void jit_count_blocks(void *engine);
 
+/* A slice that ends at icount `n` inside a block ends in translated code: the block is translated again, with
+ * its end left out. (Elsewhere the interpreter does the last instructions of a slice.) What translated code
+ * does to the state then is seen after each instruction. Changes nothing that a guest can see. */
+void jit_stop_exactly(void *engine, uint64_t n);
+
 /* The code memory: bounds and default in bytes. The tables beside it grow with it: a MiB of code has 0.6 MiB
  * of block table and links. Independent of it are the jump caches (at most 4 MiB a hart) and, by the RAM of
  * the guest, 16 bytes a page. With the default, 2 GiB of RAM and 8 harts it is less than 128 MiB in all. */

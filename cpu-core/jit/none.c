@@ -19,6 +19,8 @@ void jit_set_heat(void *engine, unsigned entries) {}
 
 void jit_count_blocks(void *engine) {}
 
+void jit_stop_exactly(void *engine, uint64_t n) {}
+
 int jit_set_code_cache(void *engine, uint64_t bytes)
 {
     return -ENOTSUP;

@@ -396,6 +396,39 @@ static void step_changed(struct jit *j, struct hart *h)
     interpret(j, h, NULL, 1, &j->stats.steps[ISA_CLASS_COUNT]);
 }
 
+/* The slice ends inside the block at h->pc: a block without its end takes its place, and is gone afterwards.
+ * It counts like the whole one, so that the slice is longer meanwhile, by what is left out. */
+static void run_cut(struct jit *j, struct hart *h)
+{
+    int err;
+    const uint8_t *page = fetch_page(j, h, &err);
+    uint64_t begin = hart_icount(h), limit = h->limit, extra;
+    struct block_key key = {.priv = h->priv, .fp = (uint8_t)fp_mode(h)};
+    struct block *b;
+
+    if (!page)
+        return;
+    key.pa = pa_of(j, page, h->pc);
+    blocks_flush(&j->blocks);
+    j->cut = (unsigned)h->left;
+    b = translate(j, &key, page, NULL);
+    j->cut = 0;
+    extra = b->insns > h->left ? b->insns - (uint64_t)h->left : 0;
+    h->limit += extra;
+    h->slice_left += extra;
+    h->left += (int64_t)extra;
+    jit_sync_context(j, h);
+    h->code_page = h->pc & PAGE_MASK;
+    j->enter(h, b->code);
+    blocks_flush(&j->blocks);
+    extra = h->limit > limit ? h->limit - limit : 0;
+    h->limit -= extra;
+    h->slice_left -= extra;
+    h->left -= (int64_t)extra;
+    if (hart_icount(h) == begin) /* it begins with instructions that stay together */
+        interpret(j, h, NULL, (uint64_t)h->left, &j->stats.tail_steps);
+}
+
 /* One round: until translated code needs the engine. */
 static void round_trip(struct jit *j, struct hart *h, struct link **link)
 {
@@ -438,6 +471,8 @@ static void round_trip(struct jit *j, struct hart *h, struct link **link)
         return;
     if (x.reason == EXIT_LOOKUP && (h->pc & PAGE_MASK) != h->code_page)
         j->stats.other_page++;
+    else if (x.reason == EXIT_BUDGET && h->limit == j->stop)
+        run_cut(j, h);
     else if (x.reason == EXIT_BUDGET)
         interpret(j, h, NULL, (uint64_t)h->left, &j->stats.tail_steps);
     else if (x.reason == EXIT_FP)
@@ -539,6 +574,13 @@ void jit_count_blocks(void *engine)
     struct jit *j = engine;
 
     j->count = true;
+}
+
+void jit_stop_exactly(void *engine, uint64_t n)
+{
+    struct jit *j = engine;
+
+    j->stop = n;
 }
 
 int jit_set_code_cache(void *engine, uint64_t bytes)

@@ -448,6 +448,26 @@ static void known_after(struct tr *t)
     width_update(t, &t->seq[t->i]);
 }
 
+/* How many of the next instructions have to stay together. */
+static unsigned inseparable(const struct tr *t)
+{
+    return t->seq[t->i].converted ? 1u + t->seq[t->i + 1].conditional : 1;
+}
+
+static bool is_cut(const struct tr *t, unsigned insns)
+{
+    return t->j->cut && t->i + insns > t->j->cut;
+}
+
+static void emit_cut(struct tr *t)
+{
+    regs_give_back(t, &t->e);
+    emit_alu_const(&t->e, ALU_ADD, rm_reg(REG_LEFT), (int32_t)(t->n - t->i));
+    emit_const(&t->e, RAX, t->seq[t->i].offset);
+    emit_const(&t->e, RCX, EXIT_LOOKUP);
+    emit_jmp_run(&t->e, t->j->exit_at);
+}
+
 static void emit_block(struct tr *t)
 {
     struct stub *s = tr_stub(t, STUB_BUDGET);
@@ -464,13 +484,13 @@ static void emit_block(struct tr *t)
     }
     if (t->j->count)
         emit_count(t);
-    for (t->i = 0; t->i < t->n; t->i++) {
+    for (t->i = 0; t->i < t->n && !is_cut(t, inseparable(t)); t->i++) {
         const struct insn *in = &t->seq[t->i].in;
         unsigned more = 0;
         t->begins[t->i] = (uint16_t)(t->e.at - begin);
         if (t->seq[t->i].conditional)
             more = tr_conditional(t, &t->seq[t->i - 1].in);
-        else if (tr_fuse(t))
+        else if (!is_cut(t, 2) && tr_fuse(t))
             more = 1;
         else if (!translate_insn(t, in))
             tr_step(t);
@@ -480,7 +500,10 @@ static void emit_block(struct tr *t)
             known_after(t);
         }
     }
-    emit_end(t);
+    if (t->i < t->n)
+        emit_cut(t);
+    else
+        emit_end(t);
     for (unsigned i = 0; i < t->nstubs; i++)
         emit_stub(t, &t->stubs[i]);
 }

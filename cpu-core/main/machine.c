@@ -134,6 +134,8 @@ static int create_core(struct machine *m, char *err, size_t errlen)
         e = m->engine->create(&m->engine_data, m->mmu, m->cfg.no_tlb);
     if (!e && m->cfg.code_cache && m->engine == &jit_engine)
         e = jit_set_code_cache(m->engine_data, m->cfg.code_cache);
+    if (!e && m->cfg.exact_stop && m->engine == &jit_engine)
+        jit_stop_exactly(m->engine_data, m->cfg.stop_at);
     if (!e)
         machine_watch(m);
     if (!e && m->cfg.count_blocks && m->engine == &jit_engine)

@@ -33,6 +33,7 @@ struct machine_config {
     bool inspect;     /* with each hash of hash_at the registers are reported */
     uint64_t stop_at; /* icount, 0 for never */
     bool realtime;    /* a replay takes as long as the recording did */
+    bool exact_stop;  /* translated code is left at stop_at, not before it */
     uint32_t mirror;  /* a replay tells all requests to this device: its index + 1, or 0 */
 };
 

@@ -152,6 +152,7 @@ static int machine_config(const Cleave__Machine *mc, struct machine_config *cfg)
                                    .inspect = mc->inspect,
                                    .nhash_at = (unsigned)mc->n_hash_at,
                                    .stop_at = mc->stop_at,
+                                   .exact_stop = mc->exact_stop,
                                    .realtime = mc->realtime,
                                    .mirror = mc->mirror};
     bool sane = !cfg->code_cache || (cfg->code_cache >= JIT_CODE_MIN && cfg->code_cache <= JIT_CODE_MAX);

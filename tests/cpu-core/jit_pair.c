@@ -46,6 +46,7 @@ void pair_end(struct pair *p)
 
 void pair_run(struct pair *p, uint64_t slice, bool with_ram)
 {
+    jit_stop_exactly(p->jit.engine, pair_below(p, 2) ? p->jit.steps + slice : 0);
     bare_run(&p->jit, slice);
     bare_run(&p->interp, slice);
     assert_int_equal(p->jit.steps, p->interp.steps);

@@ -1,15 +1,15 @@
 /* Runs one program on the bare machine:
  *
- *   insn_runner [--engine interp|jit] [--heat N] [--no-tlb] [--lockstep[=N]] [--max-steps N] [--memory MIB]
- *               [--trace] PROGRAM
+ *   insn_runner [--engine interp|jit] [--heat N] [--no-tlb] [--lockstep[=N]] [--exact] [--max-steps N]
+ *               [--memory MIB] [--trace] PROGRAM
  *
  * A program ends by writing its `tohost` word (1 is success) or the test device. Exit status: 0 it succeeded,
  * 1 it failed (the number of the failing test is printed), 2 usage or unreadable file, 3 lockstep found a
  * difference, 5 no end after N steps.
  * --lockstep runs a second machine that interprets and caches nothing beside the first, and compares their
- * states after slices of random length, at most N (61) steps; 1 compares every step. --trace prints every
- * instruction. Code is translated when it was entered N times, at once without --heat. The number of steps
- * that were compared goes to stderr. */
+ * states after slices of random length, at most N (61) steps; 1 compares every step; with --exact what
+ * is shorter than a block is translated too. --trace prints every instruction. Code is translated when it was
+ * entered N times, at once without --heat. The number of steps that were compared goes to stderr. */
 #include "cpu-core/isa/isa.h"
 #include "cpu-core/jit/jit.h"
 #include "tests/insn/bare.h"
@@ -31,7 +31,7 @@
 struct options {
     const char *program;
     const struct engine *engine;
-    bool no_tlb, trace;
+    bool no_tlb, trace, exact;
     uint64_t max_steps, memory, heat;
     uint64_t lockstep; /* longest slice; 0: one machine only */
 };
@@ -165,6 +165,8 @@ static int run_lockstep(struct bare *a, struct bare *b, const struct options *o,
     while (a->steps < o->max_steps) {
         uint64_t slice = next_slice(&random, o->lockstep);
         bool with_ram = a->steps >= next_ram;
+        if (o->exact && o->engine == &jit_engine)
+            jit_stop_exactly(a->engine, a->steps + slice);
         bare_run(a, slice);
         bare_run(b, slice);
         bool over = ended(a, tohost, &failed);
@@ -210,11 +212,15 @@ static bool parse_engine(const char *name, const struct engine **engine)
 
 static int parse(int argc, char **argv, struct options *o)
 {
-    static const struct option table[] = {
-        {"no-tlb", no_argument, NULL, 'n'},       {"lockstep", optional_argument, NULL, 'l'},
-        {"trace", no_argument, NULL, 't'},        {"max-steps", required_argument, NULL, 'm'},
-        {"memory", required_argument, NULL, 'M'}, {"engine", required_argument, NULL, 'e'},
-        {"heat", required_argument, NULL, 'H'},   {0}};
+    static const struct option table[] = {{"no-tlb", no_argument, NULL, 'n'},
+                                          {"lockstep", optional_argument, NULL, 'l'},
+                                          {"trace", no_argument, NULL, 't'},
+                                          {"max-steps", required_argument, NULL, 'm'},
+                                          {"memory", required_argument, NULL, 'M'},
+                                          {"engine", required_argument, NULL, 'e'},
+                                          {"heat", required_argument, NULL, 'H'},
+                                          {"exact", no_argument, NULL, 'x'},
+                                          {0}};
     int c;
 
     *o = (struct options){.engine = &interp_engine, .max_steps = DEFAULT_STEPS, .memory = DEFAULT_MEMORY};
@@ -222,6 +228,7 @@ static int parse(int argc, char **argv, struct options *o)
         bool ok = c != '?';
         o->no_tlb |= c == 'n';
         o->trace |= c == 't';
+        o->exact |= c == 'x';
         if (c == 'l') {
             o->lockstep = LOCKSTEP_SLICE;
             ok = !optarg || parse_number(optarg, &o->lockstep);

@@ -1,5 +1,6 @@
 /* An engine with an error: the interpreter in the translator's place, whose `xori` with the operand 1 goes
- * wrong from the hundredth time on. For the test build of the vcpu that links it (--wrap=jit_engine). */
+ * wrong from the hundredth time on. For the test build of the vcpu that links it
+ * (--wrap=jit_engine,jit_stop_exactly). */
 #include "cpu-core/engine.h"
 #include "cpu-core/hart/hart.h"
 #include "cpu-core/mmu/mmu.h"
@@ -11,6 +12,7 @@
 #define RIGHT 100u
 
 extern const struct engine __wrap_jit_engine;
+void __wrap_jit_stop_exactly(void *engine, uint64_t n);
 
 static unsigned times;
 
@@ -47,6 +49,9 @@ static void flush(void *engine)
 {
     interp_engine.flush(engine);
 }
+
+/* The interpreter has no other way to stop. */
+void __wrap_jit_stop_exactly(void *engine, uint64_t n) {}
 
 const struct engine __wrap_jit_engine = {.name = "jit",
                                          .create = create,

@@ -220,6 +220,30 @@ def planted(vcpu):
         check(done.returncode == 0, done.stderr.decode())
 
 
+def mistranslated(vcpu):
+    """A translator with an error in one instruction of a block, whose result is gone when the block ends: bisect names it, not
+    what the error led to."""
+    words = [0x00010337, 0x00104e93, 0x01d40433, 0x00000e93, 0xfff30313, 0xfe0318e3]  # t1 = 65536; xori t4, zero, 1; add s0, s0, t4;
+    words += [0x001002b7, 0x00005337, 0x55530313, 0x0062a023, 0x0000006f]             # t4 = 0; t1--; bnez; syscon: 0x5555
+    with tempfile.TemporaryDirectory() as folder:
+        trace, bios = pathlib.Path(folder, 'trace'), pathlib.Path(folder, 'bios')
+        bios.write_bytes(struct.pack(f'<{len(words)}I', *words))
+        with machine.Machine('--bios', bios, '--memory', '16M', '--record', trace, '--json', '--engine', 'interp') as m:
+            check(m.wait(60) == 0, m.shown())
+        for name in 'cleave', 'cleave-broker':
+            shutil.copy(pathlib.Path(machine.CLEAVE).parent / name, folder)
+        shutil.copy(vcpu, pathlib.Path(folder, 'cleave-vcpu'))
+        done = subprocess.run([pathlib.Path(folder, 'cleave'), 'trace', 'bisect', '--json', trace], capture_output=True, timeout=200)
+        found = [m for m in map(json.loads, done.stderr.splitlines()) if m.get('event') == 'bisected']
+        check(done.returncode == 6 and found, done.stderr.decode())
+        here = [i for i in found[0]['instructions'] if i['icount'] == found[0]['at']]
+        print(here[0], found[0]['registers'], flush=True)
+        check(found[0]['differ'] - found[0]['agree'] == 1 and found[0]['at'] == found[0]['agree'], done.stderr.decode())
+        check(here[0]['pc'] == '0000000080000004' and [r['register'] for r in found[0]['registers']] == ['x29'], done.stderr.decode())
+        done = subprocess.run([machine.CLEAVE, 'trace', 'bisect', '--json', trace], capture_output=True, timeout=200)
+        check(done.returncode == 0, done.stderr.decode())
+
+
 def answer(alter):
     """A device that answered one request otherwise than in the recording: the first thing that comes of it is reported."""
     with tempfile.TemporaryDirectory() as folder:
@@ -333,4 +357,4 @@ def damage(rounds='120', seed='1'):
 
 
 if __name__ == '__main__':
-    machine.main({f.__name__: f for f in (session, timings, follow, limits, damage, planted, answer, devices, image)})
+    machine.main({f.__name__: f for f in (session, timings, follow, limits, damage, planted, mistranslated, answer, devices, image)})

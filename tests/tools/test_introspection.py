@@ -71,6 +71,27 @@ class Translator(rig.Case):
         self.assertEqual(status, 2)
         self.assertIn('the engine is interp', err)
 
+    def test_replay(self):
+        """A replay takes the options about the translator as a run does."""
+        self.path('loop', rig.binary(LOOP))
+        words = ('--memory', '16M', '--bios', 'loop', '--serial', 'null', '--stop-at', '1000000', '--clock', 'virtual')
+        self.assertEqual(self.command('run', *words, '--record', 't', '--engine', 'interp')[0], 0)
+        maps = set(pathlib.Path('/tmp').glob('perf-*.map'))
+        status, _, err = self.command('replay', 't', '--log', 'jit', '--engine', 'jit', '--code-cache', '2M', '--perf-map')
+        self.assertEqual(status, 0, err)
+        line = r'^cleave: vcpu: jit \d+: translated 0000000080000004 \(physical 80000004, machine\): 4 instructions, '
+        self.assertRegex(err, re.compile(line, re.MULTILINE))
+        written, = set(pathlib.Path('/tmp').glob('perf-*.map')) - maps
+        self.addCleanup(written.unlink)
+        self.assertIn('guest:machine:80000004\n', written.read_text())
+        status, _, err = self.command('replay', 't', '--json', '--log', 'jit', '--engine', 'jit')
+        self.assertIn('translated', [m for m in map(json.loads, err.splitlines()) if m['event'] == 'log'][0]['text'])
+        for text, *words in (('the engine is interp', '--log', 'jit', '--engine', 'interp'), ('the engine is interp', '--perf-map', '--engine', 'interp'),
+                             ('outside of 2M to 1G', '--code-cache', '1M'), ('is not a size', '--code-cache', 'much'),
+                             ("'x' is not one of jit", '--log', 'x')):
+            status, _, err = self.command('replay', 't', *words)
+            self.assertEqual((status, text in err), (2, True), err)
+
     def test_perf_map(self):
         self.begin('--engine', 'jit', '--perf-map')
         path = pathlib.Path(f'/tmp/perf-{self.pid("vcpu")}.map')

@@ -1,6 +1,6 @@
 /* `cleave trace bisect`: replays a trace with both engines, narrows the first interval after which their
- * states differ to one position, and shows what is there. Must not know how an engine works, but that one
- * that translates may do the last instructions before a stop in another way. */
+ * states differ to one position, and shows what is there. Must not know how an engine works, but that it does
+ * the last instructions before a stop as it would without one only where the whole replay stops. */
 #include "tools/disasm/disasm.h"
 #include "tools/supervisor/message.h"
 #include "tools/supervisor/replay.h"
@@ -96,6 +96,7 @@ static int run(struct bisect *b, const char *engine, struct replay_options *o, s
     struct replay_plan plan;
     *p = (struct pass){0};
     o->engine = engine;
+    o->exact = true;
     memcpy(o->images, b->images, sizeof o->images);
     int err = b->replays++ < MAX_REPLAY
                   ? replay_plan(&plan, b->trace, o, b->f)

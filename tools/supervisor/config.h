@@ -100,3 +100,8 @@ int config_complete(struct config *c, struct failure *f);
 /* The engine, "jit" or "interp", for a choice that may be "auto". Fails if this host cannot
  * run what is wanted. */
 int config_engine(const char *wanted, const char **engine, struct failure *f);
+
+/* Whether that engine can do what is wanted of the translator: bytes of code memory (0: the default), what to
+ * tell (may be NULL), a map for perf. */
+int config_translator(const char *engine, uint64_t code_cache, const char *log, bool perf_map,
+                      struct failure *f);

@@ -71,6 +71,20 @@ int config_engine(const char *wanted, const char **engine, struct failure *f)
     return 0;
 }
 
+int config_translator(const char *engine, uint64_t code_cache, const char *log, bool perf_map,
+                      struct failure *f)
+{
+    static const char *const logs[] = {"jit", NULL};
+    int err = log ? one_of("log", log, logs, f) : 0;
+    if (err)
+        return err;
+    if (code_cache && (code_cache < JIT_CODE_MIN || code_cache > JIT_CODE_MAX))
+        return bad(f, "code-cache: %llu bytes are outside of 2M to 1G", (unsigned long long)code_cache);
+    if ((perf_map || log) && strcmp(engine, "jit") != 0)
+        return bad(f, "%s: there is no translated code: the engine is %s", log ? "log" : "perf-map", engine);
+    return 0;
+}
+
 static int choose_engine(struct config *c, struct failure *f)
 {
     const char *engine;
@@ -86,7 +100,7 @@ static int check_choices(struct config *c, struct failure *f)
 {
     static const char *const mmus[] = {"sv39", "sv48", "sv57", NULL},
                              *const engines[] = {"auto", "jit", "interp", NULL},
-                             *const clocks[] = {"host", "virtual", NULL}, *const logs[] = {"jit", NULL},
+                             *const clocks[] = {"host", "virtual", NULL},
                              *const timings[] = {"live", "fixed", NULL};
     int err = set_default(&c->mmu, f, "sv48");
     if (!err)
@@ -101,11 +115,8 @@ static int check_choices(struct config *c, struct failure *f)
         err = one_of("engine", c->engine, engines, f);
     if (!err)
         err = choose_engine(c, f);
-    if (!err && c->log)
-        err = one_of("log", c->log, logs, f);
-    if (!err && (c->perf_map || c->log) && strcmp(c->engine, "jit") != 0)
-        err = bad(f, "%s: there is no translated code: the engine is %s", c->log ? "log" : "perf-map",
-                  c->engine);
+    if (!err)
+        err = config_translator(c->engine, c->code_cache, c->log, c->perf_map, f);
     if (!err)
         err = one_of("clock", c->clock, clocks, f);
     if (!err)
@@ -125,8 +136,6 @@ static int check_limits(struct config *c, struct failure *f)
         return bad(f, "memory: %llu bytes are not a multiple of 4K", (unsigned long long)c->memory);
     if (c->code_cache == 0)
         c->code_cache = JIT_CODE_DEFAULT;
-    if (c->code_cache < JIT_CODE_MIN || c->code_cache > JIT_CODE_MAX)
-        return bad(f, "code-cache: %llu bytes are outside of 2M to 1G", (unsigned long long)c->code_cache);
     if (c->cpus == 0)
         c->cpus = 1;
     if (c->cpus > CONFIG_MAX_CPUS)

@@ -3,6 +3,7 @@
 #include "tools/supervisor/machine_internal.h"
 
 #include "ipc/channel.h"
+#include "tools/supervisor/perf_map.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -49,18 +50,15 @@ static unsigned boot_fds(const struct machine *m, char **names, int *fds)
     return n;
 }
 
-/* Where perf looks for names of code that a process made. What an earlier process of that number left is
- * removed. False: the machine has failed. */
+/* False: the machine has failed. */
 static bool open_perf_map(struct machine *m)
 {
-    char path[64];
+    char path[PERF_MAP_PATH];
     if (!m->config->perf_map)
         return true;
-    snprintf(path, sizeof(path), "/tmp/perf-%d.map", (int)m->vcpu.pid);
-    unlink(path);
-    m->perf_map = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    m->perf_map = perf_map_create(m->vcpu.pid, path);
     if (m->perf_map < 0)
-        machine_fail(m, STATUS_FAILED, errno, "cannot create %s: %s", path, strerror(errno));
+        machine_fail(m, STATUS_FAILED, -m->perf_map, "cannot create %s: %s", path, strerror(-m->perf_map));
     return m->perf_map >= 0;
 }
 

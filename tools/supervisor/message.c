@@ -115,6 +115,14 @@ void message_result(const char *fmt, ...)
     line(NULL, "", text);
 }
 
+void message_lines(const char *role, const char *text)
+{
+    for (size_t n; *text; text += n + (text[n] == '\n')) {
+        n = strcspn(text, "\n");
+        message_notice("%s: %.*s", role, (int)n, text);
+    }
+}
+
 void message_bytes(const void *data, size_t len)
 {
     write_all(STDERR_FILENO, data, len);

@@ -25,6 +25,9 @@ void message_detail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* A result line that --quiet keeps ("hash 1000 9f…"). */
 void message_result(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
+/* Lines of a process's log, as notices. */
+void message_lines(const char *role, const char *text);
+
 /* With --json writes `event` as a line; the reference stays the caller's. */
 void message_event(const json_t *event);
 

@@ -36,10 +36,17 @@ static int read_options(const struct invocation *in, struct replay_options *o, s
                                  .serial = options_get(in, "serial"),
                                  .wrap = options_get(in, "wrap"),
                                  .follow = options_has(in, "follow"),
+                                 .log_jit = options_has(in, "log"),
+                                 .perf_map = options_has(in, "perf-map"),
                                  .realtime = speed && !strcmp(speed, "realtime")};
     if (o->wrap && !options_has(in, "device"))
         return failure_set(f, STATUS_USAGE, EINVAL, "replay: --wrap needs --device");
-    err = trace_option_number(in, "until", &o->until, f);
+    const char *size = options_get(in, "code-cache");
+    if (size && spec_size(size, &o->code_cache) < 0)
+        return failure_set(f, STATUS_USAGE, EINVAL, "replay: --code-cache: '%s' is not a size", size);
+    err = config_translator(engine, o->code_cache, options_get(in, "log"), o->perf_map, f);
+    if (!err)
+        err = trace_option_number(in, "until", &o->until, f);
     if (!err)
         err = trace_option_number(in, "hash-every", &o->hash_every, f);
     if (!err)
@@ -75,6 +82,17 @@ static void show_output(void *ctx, const void *data, size_t len)
 static void show_said(void *ctx, const char *role, const char *text)
 {
     message_detail("%s: %s", role, text);
+}
+
+static void show_log(void *ctx, const char *role, const char *text)
+{
+    if (!message_style.json) {
+        message_lines(role, text);
+        return;
+    }
+    json_t *e = json_pack("{s:s, s:s, s:s}", "event", "log", "role", role, "text", text);
+    message_event(e);
+    json_decref(e);
 }
 
 static void text_line(const char *text)
@@ -133,7 +151,8 @@ static void show_end(const struct invocation *in, const struct replay_result *r)
 static int replay(const struct invocation *in, struct trace *t, const struct replay_options *o,
                   struct failure *f)
 {
-    struct replay_observer observer = {.hash = show_hash, .output = show_output, .said = show_said};
+    struct replay_observer observer = {
+        .hash = show_hash, .output = show_output, .log = show_log, .said = show_said};
     struct replay_plan plan;
     struct replay_result r;
     int err = replay_plan(&plan, t, o, f);

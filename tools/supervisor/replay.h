@@ -22,7 +22,10 @@ struct replay_options {
     uint64_t until; /* position at which it stops, 0 for the end */
     uint64_t hash_every, hash_at[REPLAY_MAX_HASHES];
     unsigned nhash_at;
-    bool inspect;                          /* the registers come with each hash of hash_at */
+    bool inspect;        /* the registers come with each hash of hash_at */
+    bool exact;          /* `until` is reached in translated code */
+    uint64_t code_cache; /* bytes, 0 for the default */
+    bool log_jit, perf_map;
     const char *images[REPLAY_MAX_IMAGES]; /* "ID=FILE", ends with NULL */
 };
 
@@ -45,8 +48,8 @@ int replay_plan(struct replay_plan *p, struct trace *t, const struct replay_opti
 void replay_plan_release(struct replay_plan *p);
 
 /* Messages to the vcpu and to the broker: 0 or the error of control_send(). `feed` is the end of the socket
- * between the two. */
-int replay_send_machine(const struct replay_plan *p, int control, int feed);
+ * between the two; perf_map may be -1. */
+int replay_send_machine(const struct replay_plan *p, int control, int feed, int perf_map);
 int replay_send_device(const struct replay_plan *p, int control, unsigned i);
 int replay_send_log(const struct replay_plan *p, int control, int feed);
 
@@ -80,7 +83,8 @@ struct replay_observer {
     void (*output)(void *ctx, const void *data, size_t len);  /* console bytes; may be NULL */
     bool (*enough)(void *ctx); /* asked after each message: true ends the replay; may be NULL */
     void (*mirrored)(void *ctx, const Cleave__Output *o);        /* a request, or a part of it */
-    void (*said)(void *ctx, const char *role, const char *text); /* lines on a process's stderr */
+    void (*log)(void *ctx, const char *role, const char *text);  /* lines of its log; may be NULL */
+    void (*said)(void *ctx, const char *role, const char *text); /* a line on a process's stderr */
     void *ctx;
 };
 

@@ -145,19 +145,16 @@ static uint64_t slots_of(const Cleave__LogHeader *h)
     return (uint64_t)last + 1;
 }
 
-int replay_send_machine(const struct replay_plan *p, int control, int feed)
+int replay_send_machine(const struct replay_plan *p, int control, int feed, int perf_map)
 {
     const struct replay_options *o = p->options;
     const struct {
         const char *name;
         int fd;
-    } all[] = {{"kernel", p->kernel},
-               {"bios", p->bios},
-               {"initrd", p->initrd},
-               {"device-tree", p->device_tree},
-               {"feed", feed}};
-    char *names[5];
-    int fds[5];
+    } all[] = {{"kernel", p->kernel},           {"bios", p->bios}, {"initrd", p->initrd},
+               {"device-tree", p->device_tree}, {"feed", feed},    {"perf-map", perf_map}};
+    char *names[6];
+    int fds[6];
     Cleave__Machine msg = CLEAVE__MACHINE__INIT;
     msg.memory = number_of(p, "memory");
     msg.cpus = (uint32_t)number_of(p, "cpus");
@@ -175,6 +172,9 @@ int replay_send_machine(const struct replay_plan *p, int control, int feed)
     msg.n_hash_at = o->nhash_at;
     msg.realtime = o->realtime;
     msg.inspect = o->inspect;
+    msg.exact_stop = o->exact;
+    msg.code_cache = o->code_cache;
+    msg.log_jit = o->log_jit;
     msg.mirror = o->mirror ? trace_device_named(p->trace, o->mirror)->index + 1 : 0;
     msg.fds = names;
     for (unsigned i = 0; i < sizeof all / sizeof *all; i++) {

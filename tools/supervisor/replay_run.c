@@ -1,5 +1,6 @@
 /* The processes of a replay: a broker that serves the log and a vcpu that runs, joined by a socket. Must not
  * know what the trace holds. */
+#include "tools/supervisor/perf_map.h"
 #include "tools/supervisor/replay.h"
 #include "tools/supervisor/spawn.h"
 
@@ -81,6 +82,23 @@ static void go_on(struct replay *r)
     }
 }
 
+static int send_machine(struct replay *r)
+{
+    int map = -1;
+    if (r->plan->options->perf_map) {
+        char path[PERF_MAP_PATH];
+        map = perf_map_create(r->vcpu.s.pid, path);
+        if (map < 0) {
+            fail(r, STATUS_FAILED, -map, "cannot create %s: %s", path, strerror(-map));
+            return 0;
+        }
+    }
+    int err = replay_send_machine(r->plan, r->vcpu.s.control, r->feed[0], map);
+    if (map >= 0)
+        close(map);
+    return err;
+}
+
 static void greet(struct replay *r, struct process *p, const Cleave__Hello *h)
 {
     if (h->major != CONTROL_MAJOR || p->greeted) {
@@ -94,7 +112,7 @@ static void greet(struct replay *r, struct process *p, const Cleave__Hello *h)
         err = replay_send_log(r->plan, p->s.control, r->feed[1]);
         send_empty(p, CLEAVE__CONTROL__BODY_RUN);
     } else {
-        err = replay_send_machine(r->plan, p->s.control, r->feed[0]);
+        err = send_machine(r);
         go_on(r);
     }
     if (err < 0)
@@ -173,7 +191,8 @@ static void take(struct replay *r, struct process *p, struct control_message *ms
         fail(r, STATUS_FAILED, body->failure->err, "%s", body->failure->text);
         break;
     case CLEAVE__CONTROL__BODY_LOG:
-        r->observer->said(r->observer->ctx, p->role, body->log->text);
+        if (r->observer->log)
+            r->observer->log(r->observer->ctx, p->role, body->log->text);
         break;
     default:
         fail(r, STATUS_FAULT, EPROTO, "%s sent a message of the wrong kind", p->role);

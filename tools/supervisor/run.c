@@ -70,14 +70,6 @@ static void show_started(const struct run *r, const json_t *e)
     message_notice("open devices, whose input is not a function of the configuration: %s", list);
 }
 
-static void show_lines(const char *role, const char *text)
-{
-    for (size_t n; *text; text += n + (text[n] == '\n')) {
-        n = strcspn(text, "\n");
-        message_notice("%s: %.*s", role, (int)n, text);
-    }
-}
-
 static void show_event(const struct run *r, const json_t *e)
 {
     const char *event = string_member(e, "event");
@@ -102,7 +94,7 @@ static void show_event(const struct run *r, const json_t *e)
     } else if (strcmp(event, "broker-died") == 0) {
         message_detail("broker died: %s: the recording goes on", string_member(e, "cause"));
     } else if (strcmp(event, "log") == 0) {
-        show_lines(string_member(e, "role"), string_member(e, "text"));
+        message_lines(string_member(e, "role"), string_member(e, "text"));
     } else if (strcmp(event, "lost") == 0) {
         message_notice("%lld messages were lost", (long long)json_integer_value(json_object_get(e, "count")));
     } else if (strcmp(event, "stderr") == 0) {

@@ -8,6 +8,12 @@
 #include <stdio.h>
 #include <string.h>
 
+static const char code_cache_help[] =
+    "memory for translated code, 2M to 1G (default: 48M); tables take six tenths of it besides";
+static const char log_help[] = "tell what happens inside: jit for each block that is translated or dropped";
+static const char perf_map_help[] =
+    "write /tmp/perf-PID.map, by which 'perf report' names translated code of the vcpu process";
+
 static const struct option_row run_options[] = {
     {"name", OPTION_STRING, "NAME", COMPLETES_NOTHING, NULL,
      "name of the machine in other commands (default: vm-PID)"},
@@ -43,14 +49,11 @@ static const struct option_row run_options[] = {
     {"engine", OPTION_STRING, "ENGINE", COMPLETES_CHOICE, "auto|jit|interp",
      "execution engine: the translator, the interpreter, or auto: the translator where the host can "
      "(default: auto)"},
-    {"code-cache", OPTION_STRING, "SIZE", COMPLETES_NOTHING, NULL,
-     "memory for translated code, 2M to 1G (default: 48M); tables take six tenths of it besides"},
-    {"log", OPTION_STRING, "WHAT", COMPLETES_CHOICE, "jit",
-     "tell what happens inside: jit for each block that is translated or dropped"},
+    {"code-cache", OPTION_STRING, "SIZE", COMPLETES_NOTHING, NULL, code_cache_help},
+    {"log", OPTION_STRING, "WHAT", COMPLETES_CHOICE, "jit", log_help},
     {"count-blocks", OPTION_FLAG, NULL, COMPLETES_NOTHING, NULL,
      "count how often each block of translated code is executed, for 'cleave trace-blocks --top' (slower)"},
-    {"perf-map", OPTION_FLAG, NULL, COMPLETES_NOTHING, NULL,
-     "write /tmp/perf-PID.map, by which 'perf report' names translated code of the vcpu process"},
+    {"perf-map", OPTION_FLAG, NULL, COMPLETES_NOTHING, NULL, perf_map_help},
     {"clock", OPTION_STRING, "CLOCK", COMPLETES_CHOICE, "host|virtual",
      "guest time follows the host's clock, or counts 1 ns a step (default: host)"},
     {"timing", OPTION_STRING, "TIMING", COMPLETES_CHOICE, "live|fixed",
@@ -84,6 +87,9 @@ static const struct option_row replay_options[] = {
      "as fast as possible with idle time left out, or as it was (default: max)"},
     {"engine", OPTION_STRING, "ENGINE", COMPLETES_CHOICE, "auto|jit|interp",
      "execution engine, whatever the recording used (default: auto)"},
+    {"code-cache", OPTION_STRING, "SIZE", COMPLETES_NOTHING, NULL, code_cache_help},
+    {"log", OPTION_STRING, "WHAT", COMPLETES_CHOICE, "jit", log_help},
+    {"perf-map", OPTION_FLAG, NULL, COMPLETES_NOTHING, NULL, perf_map_help},
     {"follow", OPTION_FLAG, NULL, COMPLETES_NOTHING, NULL, "go on while the trace is being written"},
     {"serial", OPTION_STRING, "ID", COMPLETES_NOTHING, NULL,
      "show the output of this serial port (default: the first)"},
