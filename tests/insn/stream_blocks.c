@@ -13,8 +13,11 @@ enum {
     CSR_FCSR,
     CSR_SSTATUS = 0x100,
     CSR_SIE = 0x104,
-    CSR_SCOUNTEREN = 0x106,
-    CSR_SEPC = 0x141,
+    CSR_STVEC,
+    CSR_SCOUNTEREN,
+    CSR_SENVCFG = 0x10a,
+    CSR_SSCRATCH = 0x140,
+    CSR_SEPC,
     CSR_SCAUSE,
     CSR_STVAL,
     CSR_SIP,
@@ -23,12 +26,15 @@ enum {
     CSR_MEDELEG = 0x302,
     CSR_MIDELEG,
     CSR_MIE,
-    CSR_MCOUNTEREN = 0x306,
+    CSR_MTVEC,
+    CSR_MCOUNTEREN,
     CSR_MENVCFG = 0x30a,
-    CSR_MEPC = 0x341,
+    CSR_MSCRATCH = 0x340,
+    CSR_MEPC,
     CSR_MCAUSE,
     CSR_MTVAL,
     CSR_MIP,
+    CSR_CYCLE = 0xc00,
 };
 
 #define STATUS_SIE  0x2u
@@ -290,6 +296,7 @@ static const struct csr_rule csrs_s[] = {{CSR_SEPC, ~1u, false},
                                          {CSR_SCAUSE, 0x3f, false},
                                          {CSR_STVAL, ~0u, false},
                                          {CSR_SCOUNTEREN, 7, false},
+                                         {CSR_SENVCFG, 0xc0, false},
                                          {CSR_SIE, 2, false},
                                          {CSR_SIP, 2, false},
                                          {CSR_SSTATUS, STATUS_SUM | STATUS_MXR | STATUS_SIE, true},
@@ -338,6 +345,30 @@ static void unit_csr(struct stream *s)
         stream_li(s, REG_SCRATCH, (int32_t)(rule->bits & (uint32_t)stream_random(s)));
         stream_put(s, by_register[kind], rd, stream_one_in(s, 4) ? 0 : REG_SCRATCH, rule->csr);
     }
+}
+
+/* What the handlers rely on, another value for the time of one instruction. */
+static void unit_swap(struct stream *s)
+{
+    static const uint16_t csrs[] = {CSR_STVEC, CSR_SSCRATCH, CSR_MTVEC, CSR_MSCRATCH};
+    uint16_t csr = csrs[stream_below(s, s->mode == MODE_M ? 4 : 2)];
+
+    if (s->mode == MODE_U)
+        return;
+    stream_put(s, INSN_CSRRW, REG_SCRATCH2, any_reg(s), csr);
+    stream_put(s, INSN_CSRRW, stream_one_in(s, 4) ? 0 : any_reg(s), REG_SCRATCH2, csr);
+}
+
+/* One of cycle, time and instret twice: no value is the same anywhere else, but it does not go back. */
+static void unit_counter(struct stream *s)
+{
+    unsigned csr = CSR_CYCLE + stream_below(s, 3), rd = any_reg(s);
+
+    stream_put(s, INSN_CSRRS, REG_SCRATCH, 0, csr);
+    stream_put(s, INSN_CSRRS, REG_SCRATCH2, 0, csr);
+    stream_put(s, INSN_SLTU, rd, REG_SCRATCH2, REG_SCRATCH);
+    stream_put(s, INSN_ADDI, REG_SCRATCH, 0, 0);
+    stream_put(s, INSN_ADDI, REG_SCRATCH2, 0, 0);
 }
 
 /* Dynamic rounding with each mode, the reserved ones less often. */
@@ -580,10 +611,10 @@ static void unit_by_weight(struct stream *s)
 
 static void unit(struct stream *s)
 {
-    static void (*const rules[])(struct stream *) = {unit_special, unit_special, unit_special, unit_special,
-                                                     unit_reserve, unit_csr,     unit_csr,     unit_frm,
-                                                     unit_loop,    unit_patch,   unit_pte,     unit_system,
-                                                     unit_cbo,     unit_satp,    unit_illegal, unit_nothing};
+    static void (*const rules[])(struct stream *) = {
+        unit_special, unit_special, unit_special, unit_special, unit_reserve, unit_csr,
+        unit_csr,     unit_frm,     unit_loop,    unit_patch,   unit_pte,     unit_system,
+        unit_cbo,     unit_satp,    unit_illegal, unit_nothing, unit_swap,    unit_counter};
 
     if (stream_one_in(s, 4))
         rules[stream_below(s, sizeof rules / sizeof *rules)](s);
