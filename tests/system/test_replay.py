@@ -114,6 +114,36 @@ def timings():
         short('--clock', 'virtual', '--cpus', '2', '--net', 'echo', '--net', 'user', '--input', f'keyboard,script={keys}')
 
 
+def durations(trace, device):
+    """Of its requests, in virtual us."""
+    events = json.loads(subprocess.check_output([machine.CLEAVE, 'trace', 'export', trace, '--format', 'chrome']))['traceEvents']
+    process, = [e['pid'] for e in events if e['name'] == 'process_name' and e['args']['name'].startswith(f'{device} ')]
+    begun = {e['id']: e['ts'] for e in events if e['ph'] == 'b' and e['pid'] == process}
+    return [e['ts'] - begun[e['id']] for e in events if e['ph'] == 'e' and e['pid'] == process and 'ended' not in e['args']]
+
+
+def latencies():
+    """Fixed timing with latencies, bandwidths and jitter of the user's: answers come late, in an order that differs from that of the
+    requests, and the same again in a replay."""
+    text = ('set -e; ping -c 3 -i 0.1 10.0.2.2; dd if=/dev/vdb bs=64k iflag=direct of=/dev/null & md5sum /dev/vda2 /dev/vdb || md5sum /dev/vdb; '
+            'head -c 20000 /dev/hwrng | md5sum; dd if=/dev/zero of=/dev/vdb bs=4k count=200 oflag=direct; wait; md5sum /dev/vdb')
+    for words in ('--timing', 'fixed', '--engine', 'jit'), ('--clock', 'virtual', '--engine', 'interp', '--seed', '5'):
+        with tempfile.TemporaryDirectory() as folder:
+            trace, data = pathlib.Path(folder, 'trace'), pathlib.Path(folder, 'data')
+            data.write_bytes(random.Random(3).randbytes(4 << 20))
+            with record(trace, '--disk', f'{data},id=data,overlay,latency=300us,bandwidth=50M,jitter=400us', '--net', 'echo,latency=2ms,jitter=1ms',
+                        '--serial', 'stdio,latency=50us,jitter=20us', '--cpus', '2', '--batch', machine.script(folder, text), *words) as m:
+                check(m.wait(300) == 0, m.shown())
+            for device, least in ('data', 300), ('net0', 2000), ('serial0', 50):
+                took = durations(trace, device)
+                print(f'{device}: {len(took)} requests took {min(took):.0f} to {max(took):.0f} us', flush=True)
+                check(least <= min(took) < max(took), f'{device}: {min(took)}')
+            for engine in 'jit', 'interp':
+                same(m.results(), trace, None, engine)
+            replay(trace, '--device', 'data')
+            replay(trace, '--device', 'net0')
+
+
 def follow():
     """A replay that starts while its recording is made ends with it, in the same state."""
     with tempfile.TemporaryDirectory() as folder:
@@ -357,4 +387,4 @@ def damage(rounds='120', seed='1'):
 
 
 if __name__ == '__main__':
-    machine.main({f.__name__: f for f in (session, timings, follow, limits, damage, planted, mistranslated, answer, devices, image)})
+    machine.main({f.__name__: f for f in (session, timings, latencies, follow, limits, damage, planted, mistranslated, answer, devices, image)})
