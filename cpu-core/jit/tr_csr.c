@@ -351,27 +351,21 @@ static void read_fflags(struct tr *t)
 }
 
 /* Changes of fflags want FS dirty, which it is in blocks with floating point. */
-static bool accrued(struct tr *t, const struct insn *in)
+static void accrued(struct tr *t, const struct insn *in)
 {
     struct emitter *e = &t->e;
-    bool immediate = in->op == INSN_CSRRWI, write = immediate || in->op == INSN_CSRRW;
 
-    if (!write && !(in->op == INSN_CSRRS && in->rs1 == 0))
-        return false;
-    if (immediate)
-        emit_const(e, RCX, in->rs1);
-    else if (write)
-        emit_load(e, RCX, gx(t, in->rs1));
-    if (in->rd) {
+    if (writes(in))
+        operand(t, in);
+    if (in->rd || form_of(in) != FORM_WRITE)
         read_fflags(t);
-        tr_set(t, in->rd, RAX);
-    }
-    if (write) {
+    if (writes(in)) {
+        combine(e, form_of(in));
         emit_alu_const32(e, ALU_AND, rm_reg(RCX), 31);
         emit_op(e, X_MOV_STORE, RCX, at(HART(fflags)));
         emit_vex(e, OPC(1, 0, 0xae), 2, 0, at(HART(mxcsr))); /* vldmxcsr */
     }
-    return true;
+    tr_set(t, in->rd, RAX);
 }
 
 /* From frm in edx, below 4, and what MXCSR is to have of flags in ecx: the host's rounding mode. */
@@ -391,7 +385,7 @@ static void set_mode(struct emitter *e)
 }
 
 /* rcx is written to frm or fcsr. Modes that the host lacks are another translation's. */
-static void write_rounding(struct tr *t, const struct insn *in, bool whole)
+static void write_rounding(struct tr *t, bool whole)
 {
     struct emitter *e = &t->e;
 
@@ -412,33 +406,42 @@ static void write_rounding(struct tr *t, const struct insn *in, bool whole)
     set_mode(e);
 }
 
-/* frm and fcsr: reads, and writes without a look at the old value. */
+/* rax = frm or fcsr. Uses rdx. */
+static void read_rounding(struct tr *t, bool whole)
+{
+    struct emitter *e = &t->e;
+
+    if (!whole) {
+        load_byte(e, RAX, HART(frm));
+        return;
+    }
+    read_fflags(t);
+    load_byte(e, RDX, HART(frm));
+    emit_shift32(e, SHIFT_SHL, rm_reg(RDX), 5);
+    emit_alu32(e, ALU_OR, RAX, rm_reg(RDX));
+}
+
 static bool rounding(struct tr *t, const struct insn *in, bool whole)
 {
     struct emitter *e = &t->e;
-    struct stub *slow = NULL;
+    struct stub *slow;
 
-    if (writes(in) && (form_of(in) != FORM_WRITE || t->key.fp != FP_MODE_ON))
+    if (writes(in) && t->key.fp != FP_MODE_ON)
         return false;
-    if (writes(in)) {
-        slow = tr_stub(t, STUB_CSR);
+    if (writes(in))
         operand(t, in);
-        emit_test32(e, rm_reg(RCX), 4u << (whole ? 5 : 0));
-        stub_from(slow, emit_jcc(e, CC_NE));
-    }
-    if (in->rd) {
-        if (whole)
-            read_fflags(t);
-        load_byte(e, RDX, HART(frm));
-        if (whole) {
-            emit_shift32(e, SHIFT_SHL, rm_reg(RDX), 5);
-            emit_alu32(e, ALU_OR, RDX, rm_reg(RAX));
-        }
-        tr_set(t, in->rd, RDX);
-    }
-    if (!slow)
+    if (in->rd || form_of(in) != FORM_WRITE)
+        read_rounding(t, whole);
+    if (!writes(in)) {
+        tr_set(t, in->rd, RAX);
         return true;
-    write_rounding(t, in, whole);
+    }
+    slow = tr_stub(t, STUB_CSR);
+    combine(e, form_of(in));
+    emit_test32(e, rm_reg(RCX), 4u << (whole ? 5 : 0));
+    stub_from(slow, emit_jcc(e, CC_NE));
+    tr_set(t, in->rd, RAX);
+    write_rounding(t, whole);
     slow->back = e->at;
     return true;
 }
@@ -449,7 +452,8 @@ static bool fp_register(struct tr *t, const struct insn *in, unsigned csr)
         return false;
     switch (csr) {
     case CSR_FFLAGS:
-        return accrued(t, in);
+        accrued(t, in);
+        return true;
     case CSR_FRM:
         return rounding(t, in, false);
     case CSR_FCSR:
