@@ -39,6 +39,7 @@ struct user {
     uv_prepare_t prepare;
     uv_timer_t wake;
     bool polling;
+    bool input; /* the guest sent something since libslirp last sent what waited */
     uint64_t round;
     struct watch *watches; /* by descriptor */
     size_t nwatches;
@@ -188,6 +189,7 @@ static void arm(struct user *u, int fd)
 
 static void slirp_ready(struct user *u)
 {
+    u->input = false;
     slirp_pollfds_poll(u->slirp, 0, ready_events, u);
     for (unsigned i = 0; i < u->nasked; i++)
         u->watches[u->asked[i]].ready = 0;
@@ -209,7 +211,17 @@ static void on_wake(uv_timer_t *wake)
     slirp_ready(wake->data);
 }
 
-/* Before every sleep of the loop: ask libslirp what it waits for. */
+/* The time that is left of an earlier wish is not extended: the loop wakes for other things more often. */
+static void wake_in(struct user *u, uint32_t timeout)
+{
+    if (timeout == UINT32_MAX)
+        uv_timer_stop(&u->wake);
+    else if (!uv_is_active((uv_handle_t *)&u->wake) || uv_timer_get_due_in(&u->wake) > timeout)
+        uv_timer_start(&u->wake, on_wake, timeout, 0);
+}
+
+/* Before every sleep of the loop: ask libslirp what it waits for. An answer to a question for the guest's
+ * address releases packets that libslirp sends after a poll only. */
 static void on_prepare(uv_prepare_t *prepare)
 {
     struct user *u = prepare->data;
@@ -223,6 +235,8 @@ static void on_prepare(uv_prepare_t *prepare)
         uv_timer_stop(&u->wake);
         return;
     }
+    if (u->input)
+        slirp_ready(u);
     u->previous = u->asked;
     u->nprevious = u->nasked;
     u->asked = list;
@@ -238,10 +252,7 @@ static void on_prepare(uv_prepare_t *prepare)
     if (!u->polling)
         uv_poll_start(&u->poll, UV_READABLE, on_ready);
     u->polling = true;
-    if (timeout == UINT32_MAX)
-        uv_timer_stop(&u->wake);
-    else
-        uv_timer_start(&u->wake, on_wake, timeout, 0);
+    wake_in(u, timeout);
 }
 
 /* Callbacks of libslirp */
@@ -409,6 +420,7 @@ static int user_send(struct net *n, const struct virtio_net_hdr_v1 *hdr, const u
     struct user *u = net_backend_data(n);
 
     slirp_input(u->slirp, frame, (int)len);
+    u->input = true;
     return 0;
 }
 

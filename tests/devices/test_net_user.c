@@ -351,6 +351,42 @@ static void test_tcp_forward(void **state)
     harness_stop(&g.h);
 }
 
+/* A guest that has not sent anything yet is asked for its address. */
+static void test_forward_to_silent_guest(void **state)
+{
+    uint16_t port = free_port(SOCK_STREAM);
+    char fwd[64];
+    struct tcp t;
+    uint32_t len;
+
+    snprintf(fwd, sizeof fwd, "tcp:127.0.0.1:%u-:22", port);
+    start(fwd);
+    int fd = connect_to(port);
+    receive_until(is_tcp);
+    assert_non_null(frame_read_tcp(&g.rx, &t, &len));
+    assert_int_equal(t.flags & (SYN | ACK), SYN);
+    assert_int_equal(t.dport, 22);
+    assert_memory_equal(frame_bytes(&g.rx), GUEST_MAC, 6);
+    close(fd);
+    harness_stop(&g.h);
+}
+
+/* One that does not answer at first is asked again with the connection's next attempt. */
+static void test_forward_to_late_guest(void **state)
+{
+    uint16_t port = free_port(SOCK_STREAM);
+    char fwd[64];
+
+    snprintf(fwd, sizeof fwd, "tcp:127.0.0.1:%u-:22", port);
+    start(fwd);
+    int fd = connect_to(port);
+    assert_true(receive(HARNESS_PATIENCE_MS));
+    assert_int_equal(offload_get16(frame_bytes(&g.rx) + 12), 0x0806);
+    receive_until(is_tcp);
+    close(fd);
+    harness_stop(&g.h);
+}
+
 static void test_busy_port(void **state)
 {
     uint16_t port;
@@ -427,7 +463,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_arp_and_ping),          cmocka_unit_test(test_dhcp),
         cmocka_unit_test(test_checksums_vouched_for), cmocka_unit_test(test_udp_out),
         cmocka_unit_test(test_udp_forward),           cmocka_unit_test(test_tcp_out),
-        cmocka_unit_test(test_tcp_forward),           cmocka_unit_test(test_busy_port),
+        cmocka_unit_test(test_tcp_forward),           cmocka_unit_test(test_forward_to_silent_guest),
+        cmocka_unit_test(test_forward_to_late_guest), cmocka_unit_test(test_busy_port),
         cmocka_unit_test(test_several_forwards),      cmocka_unit_test(test_rubbish),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

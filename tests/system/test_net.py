@@ -86,6 +86,26 @@ def transfer(megabytes='100'):
     machine.check(results == {'host-received': sent, 'second-received': sent}, f'{results}\n{out}')
 
 
+def silent():
+    """A connection from the host is delivered to a guest that has sent no IPv4 packet."""
+    port = free_port()
+    text = '''#!/usr/bin/python3
+import socket
+s = socket.create_server(('', 7000))
+print('listening', flush=True)
+c, _ = s.accept()
+c.sendall(b'heard ' + c.recv(100))
+'''
+    with tempfile.TemporaryDirectory() as folder:
+        with machine.Machine(*machine.demo(), '--net', f'user,hostfwd=tcp:127.0.0.1:{port}-:7000', '--batch',
+                             machine.script(folder, text)) as m:
+            m.expect('listening', 600)
+            with socket.create_connection(('127.0.0.1', port), timeout=30) as c:
+                c.sendall(b'host')
+                heard = c.recv(100)
+            machine.check(m.wait() == 0 and heard == b'heard host', f'{heard}\n{m.shown()}')
+
+
 def pair():
     """Two machines joined by a stream socket ping each other."""
     with tempfile.TemporaryDirectory() as folder:
@@ -161,4 +181,4 @@ print('sent', hashlib.sha256(data).hexdigest())
 
 if machine.sys.argv[1] == 'tap' and not shutil.which('ip'):
     machine.sys.exit(machine.SKIP)
-machine.main({'transfer': transfer, 'pair': pair, 'echo': echo, 'pcap': pcap, 'tap': tap})
+machine.main({'transfer': transfer, 'silent': silent, 'pair': pair, 'echo': echo, 'pcap': pcap, 'tap': tap})
