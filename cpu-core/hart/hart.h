@@ -79,7 +79,7 @@ enum hart_wait {
                  deadline passes */
 };
 
-#define HART_VIEWS 4 /* enum tlb_view of mmu.h */
+#define HART_VIEWS 5 /* enum tlb_view of mmu.h */
 
 /* Hot fields first: a translator addresses them with short displacements. The state is guest-visible unless
  * the comment says otherwise; hart_state() lists what is hashed and saved, in its documented order. */

@@ -200,7 +200,7 @@ static void new_sstatus(struct tr *t, const struct insn *in)
 }
 
 /* The data bank for the new SUM, where rdx has the changed bits and rcx the new ones. Returns the jump that
- * is taken while the bank with SUM is not known. */
+ * is taken while that bank is not known. */
 static uint8_t *switch_bank(struct emitter *e)
 {
     uint8_t *same, *unknown;
@@ -208,10 +208,10 @@ static uint8_t *switch_bank(struct emitter *e)
     emit_test32(e, rm_reg(RDX), MSTATUS_SUM);
     same = emit_jcc8(e, CC_E);
     emit_load(e, RDX, at(HART(views[TLB_VIEW_S_SUM])));
+    emit_test32(e, rm_reg(RCX), MSTATUS_SUM);
+    emit_op(e, X_CMOV(CC_E) | OPC_W, RDX, at(HART(views[TLB_VIEW_S])));
     emit_op(e, X_TEST | OPC_W, RDX, rm_reg(RDX));
     unknown = emit_jcc(e, CC_E);
-    emit_test32(e, rm_reg(RCX), MSTATUS_SUM);
-    emit_op(e, X_CMOV(CC_E) | OPC_W, RDX, at(HART(fetch_bank)));
     emit_load(e, REG_BANK, rm_reg(RDX));
     emit_store(e, at(HART(bank)), RDX);
     emit_bind8(same, e->at);

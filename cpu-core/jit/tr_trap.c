@@ -45,10 +45,15 @@ static void take_jumps(struct emitter *e)
     emit_store(e, at(HART(jump_salt)), RCX);
 }
 
+static struct rm view_at(enum tlb_view view)
+{
+    return at(HART(views) + (int32_t)(view * sizeof(struct tlb_bank *)));
+}
+
 /* reg = the bank of a view. */
 static void load_bank(struct emitter *e, unsigned reg, enum tlb_view view, struct slow *slow)
 {
-    emit_load(e, reg, at(HART(views) + (int32_t)(view * sizeof(struct tlb_bank *))));
+    emit_load(e, reg, view_at(view));
     emit_op(e, X_TEST | OPC_W, reg, rm_reg(reg));
     slow_if(slow, e, CC_E);
 }
@@ -56,22 +61,22 @@ static void load_bank(struct emitter *e, unsigned reg, enum tlb_view view, struc
 /* Fetches, data accesses and jumps are those of `view` from here on. Uses rcx and rdx. */
 static void enter_view(struct emitter *e, enum tlb_view view, struct slow *slow)
 {
-    uint8_t *usual;
-
     if (view == TLB_VIEW_M) {
         emit_test32(e, at(HART(mstatus)), MSTATUS_MPRV);
         slow_if(slow, e, CC_NE);
     }
-    load_bank(e, RDX, view, slow);
+    load_bank(e, RDX, view == TLB_VIEW_S ? TLB_VIEW_CODE : view, slow);
     emit_load(e, RCX, rm_mem(RDX, offsetof(struct tlb_bank, fetch_gen)));
     emit_alu(e, ALU_CMP, RCX, rm_mem(RDX, offsetof(struct tlb_bank, jumps_gen)));
     slow_if(slow, e, CC_NE);
-    emit_load(e, RCX, rm_reg(RDX));
     if (view == TLB_VIEW_S) {
+        emit_load(e, RCX, view_at(TLB_VIEW_S_SUM));
         emit_test32(e, at(HART(mstatus)), MSTATUS_SUM);
-        usual = emit_jcc8(e, CC_E);
-        load_bank(e, RCX, TLB_VIEW_S_SUM, slow);
-        emit_bind8(usual, e->at);
+        emit_op(e, X_CMOV(CC_E) | OPC_W, RCX, view_at(TLB_VIEW_S));
+        emit_op(e, X_TEST | OPC_W, RCX, rm_reg(RCX));
+        slow_if(slow, e, CC_E);
+    } else {
+        emit_load(e, RCX, rm_reg(RDX));
     }
     emit_store(e, at(HART(fetch_bank)), RDX);
     emit_store(e, at(HART(bank)), RCX);

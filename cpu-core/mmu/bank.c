@@ -147,6 +147,8 @@ static bool range_has_fetch_mark(const struct tlb_bank *b, uint64_t va, unsigned
 
 void bank_drop_range(struct mmu *m, struct tlb_bank *b, uint64_t va, unsigned shift)
 {
+    if (b->view == TLB_VIEW_CODE && !code_covers(&m->hart[b->hart].code, va, shift))
+        return;
     uint64_t pages = 1ull << (shift - PAGE_SHIFT);
     unsigned from = pages < TLB_SLOTS ? slot_of(va) : 0, n = pages < TLB_SLOTS ? (unsigned)pages : TLB_SLOTS;
     for (unsigned run = from / TLB_RUN; run < (from + n) / TLB_RUN; run++) {
@@ -173,6 +175,8 @@ void bank_fill(struct mmu *m, struct hart *h, struct tlb_bank *b, const struct w
     track_walk(m, h, w, bank_id(h->id, b));
     uint64_t page = ram_page(w->pa), va = page_of(w->va);
     if (access == MMU_FETCH) {
+        if (b->view == TLB_VIEW_CODE)
+            code_note(m, &m->hart[h->id], b, w);
         b->x[fetch_slot_of(va)] =
             (struct tlb_slot){.tag = va, .addend = (uint64_t)m->ram->host + (page << PAGE_SHIFT) - va};
         bank_mark_fetch(b, va);
@@ -263,17 +267,21 @@ void mmu_context_changed(struct hart *h)
     struct hart_banks *hb = &m->hart[h->id];
     uint64_t root = walk_root(h, h->priv);
     enum tlb_view view = view_of(h->priv);
-    struct tlb_bank *fetch = select_bank(m, hb, root, view);
+    bool other_data = hart_data_priv(h) != h->priv || (root && h->mstatus & MSTATUS_MXR);
+    code_follow(m, h, walk_root(h, PRIV_S));
+    struct tlb_bank *fetch = view == TLB_VIEW_S ? view_code_bank(hb, root) : NULL;
+    if (!fetch)
+        fetch = select_bank(m, hb, root, view);
     if (fetch != h->fetch_bank) {
         h->fetch_bank = fetch;
         h->code_dirty = true;
     }
-    if (hart_data_priv(h) != h->priv || (root && h->mstatus & MSTATUS_MXR))
+    if (other_data)
         h->bank = m->none;
     else if (root && view == TLB_VIEW_S && h->mstatus & MSTATUS_SUM)
         h->bank = select_bank(m, hb, root, TLB_VIEW_S_SUM);
     else
-        h->bank = fetch;
+        h->bank = select_bank(m, hb, root, view);
     view_publish(hb, h);
 }
 
@@ -288,9 +296,15 @@ void mmu_pmp_changed(struct hart *h)
 {
     struct mmu *m = h->mmu;
     struct hart_banks *hb = &m->hart[h->id];
-    hb->n = 0; /* a bank is cleared when it is taken into use */
+    hb->n = CODE_BANK + 1; /* a bank is cleared when it is taken into use */
     for (unsigned v = 0; v < TLB_VIEW_NONE; v++)
         hb->last[v] = m->none;
+    struct tlb_bank *code = hb->banks[CODE_BANK];
+    code->root = NO_ROOT;
+    code->view = TLB_VIEW_CODE;
+    bank_clear(m, code);
+    hb->last[TLB_VIEW_CODE] = code;
+    hb->code = (struct shared_code){.root = NO_ROOT, .current = NO_ROOT};
     h->bank = h->fetch_bank = m->none;
     h->code_dirty = true;
     mmu_context_changed(h);

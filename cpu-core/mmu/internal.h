@@ -67,6 +67,25 @@ struct table {
 #define WRITE_SLOT_BITS   10
 #define WRITE_COUNT_SHIFT 60
 
+/* What a hart's S-mode fetches through while the root's page has the same PTEs as those of other roots had by
+ * which the entries of that bank were found: kernels map themselves alike in each address space. The bank is
+ * marked in the record of the current root's page only, and in those of the tables below as usual. */
+#define CODE_BANK  0u /* which one of the hart's banks */
+#define CODE_ROOTS 4u
+/* As many roots in turn that do not fit make the bank forget what it was for. */
+#define CODE_STRANGERS 64u
+#define NO_ROOT        UINT64_MAX
+
+struct shared_code {
+    uint64_t root;    /* that it serves; NO_ROOT: none */
+    uint64_t current; /* the hart's */
+    unsigned strangers;
+    unsigned top, n; /* level and number of … */
+    struct {
+        uint64_t va, pte;
+    } used[CODE_ROOTS]; /* … the root's PTEs, and what they map from where on */
+};
+
 struct hart_banks {
     struct tlb_bank *last[TLB_VIEW_NONE]; /* the bank each view used last; NULL before its first use */
     struct tlb_bank *banks[TLB_BANKS];
@@ -74,6 +93,7 @@ struct hart_banks {
     struct tlb_slot *pages; /* TLB_PAGES of them */
     unsigned next_id;       /* of pages_id */
     uint64_t clock;
+    struct shared_code code;
 };
 
 struct mmu {
@@ -180,6 +200,23 @@ static inline bool bank_has_fetch_mark(const struct tlb_bank *b, uint64_t va)
     return b->fetched[mark / 64] >> mark % 64 & 1;
 }
 
+static inline struct table *table_at(const struct mmu *m, uint64_t page)
+{
+    return &m->tables[m->table_of[page]];
+}
+
+static inline void table_use(struct table *t, uint64_t va, unsigned level)
+{
+    if (t->nuses > TABLE_USES)
+        return;
+    for (unsigned i = 0; i < t->nuses; i++)
+        if (t->uses[i].va == va && t->uses[i].level == level)
+            return;
+    if (t->nuses < TABLE_USES)
+        t->uses[t->nuses] = (struct table_use){.va = va, .level = (uint8_t)level};
+    t->nuses++;
+}
+
 static inline unsigned bank_id(unsigned hart, const struct tlb_bank *b)
 {
     return hart * TLB_BANKS + b->index;
@@ -196,6 +233,35 @@ void bank_fill(struct mmu *m, struct hart *h, struct tlb_bank *b, const struct w
 /* view.c: sets what the hart knows of each view of its root. */
 void view_publish(struct hart_banks *hb, struct hart *h);
 
+/* The bank for the fetches of S-mode under `root`, NULL if it is not known. */
+struct tlb_bank *view_code_bank(struct hart_banks *hb, uint64_t root);
+
+static inline uint64_t root_address(uint64_t root)
+{
+    return (root & PTE_PPN_MASK) << PAGE_SHIFT;
+}
+static inline unsigned top_of(uint64_t root)
+{
+    return (unsigned)(root >> 60) - 8 + 3 - 1;
+}
+
+/* Whether what the shared bank was filled by is the same under `root`, whose page the PMP check was last
+ * about or near; it serves none, so that what becomes of the page of the last one is nothing to it; it serves
+ * `root`, whose page has a record. `bank` is its id.
+ */
+bool code_fits(const struct hart *h, const struct shared_code *c, uint64_t root);
+void code_leave(struct mmu *m, struct shared_code *c, unsigned bank);
+void code_join(struct mmu *m, struct shared_code *c, unsigned bank, uint64_t root);
+
+/* code.c: what the walk for a fetch says of the root, before its result enters the shared bank `b`. */
+void code_note(struct mmu *m, struct hart_banks *hb, struct tlb_bank *b, const struct walk *w);
+
+/* Whether the shared bank may have anything of the 1 << shift bytes at va. */
+bool code_covers(const struct shared_code *c, uint64_t va, unsigned shift);
+
+/* The hart's root is `root` from here on. */
+void code_follow(struct mmu *m, struct hart *h, uint64_t root);
+
 /* fill.c: enters the page of `va`, which is page `page` of RAM, for a granted data access; enters the 2 MiB
  * around the translation `w` into the second level if they are one; enters the page there, for any access. */
 void fill_page(struct mmu *m, struct tlb_bank *b, uint64_t va, uint64_t page, bool write);
@@ -210,7 +276,8 @@ uint8_t *fill_from_second(struct mmu *m, struct hart *h, uint64_t va, bool write
 /* track.c */
 void track_walk(struct mmu *m, struct hart *h, const struct walk *w, unsigned bank);
 void track_store(struct mmu *m, struct hart *h, uint64_t pa, const void *bytes, unsigned len);
-void track_reset(struct mmu *m); /* forgets all records; every bank is empty */
+void track_page(struct mmu *m, struct hart *h, uint64_t page); /* if it is not */
+void track_reset(struct mmu *m);                               /* forgets all records; every bank is empty */
 void revoke_writes(struct mmu *m, uint64_t page);
 
 /* access.c: a store to RAM that does not interpret the bytes as PTEs. */

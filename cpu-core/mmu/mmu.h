@@ -36,8 +36,9 @@ struct tlb_slot {
 };
 
 /* Views with different permissions have different banks. MXR = 1 and effective privilege from MPRV use
- * TLB_VIEW_NONE: walked every time. */
-enum tlb_view { TLB_VIEW_U, TLB_VIEW_S, TLB_VIEW_S_SUM, TLB_VIEW_M, TLB_VIEW_NONE };
+ * TLB_VIEW_NONE: walked every time. In S-mode TLB_VIEW_CODE is for fetches: a bank that roots share whose
+ * entries lead to the same tables, or else the one of TLB_VIEW_S. */
+enum tlb_view { TLB_VIEW_U, TLB_VIEW_S, TLB_VIEW_S_SUM, TLB_VIEW_M, TLB_VIEW_CODE, TLB_VIEW_NONE };
 
 struct tlb_bank {
     struct tlb_slot r[TLB_WAYS * TLB_SLOTS];

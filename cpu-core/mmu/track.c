@@ -4,11 +4,6 @@
 
 #include <string.h>
 
-static struct table *table_at(struct mmu *m, uint64_t page)
-{
-    return &m->tables[m->table_of[page]];
-}
-
 /* Drops from one bank what PTE `index` of the table maps, or all that the table maps for WHOLE_TABLE. */
 #define WHOLE_TABLE 512u
 
@@ -85,28 +80,23 @@ static struct table *track(struct mmu *m, struct hart *h, const struct walk *w, 
     return &m->tables[index];
 }
 
-static void add_use(struct table *t, uint64_t va, unsigned level)
-{
-    if (t->nuses > TABLE_USES)
-        return;
-    for (unsigned i = 0; i < t->nuses; i++)
-        if (t->uses[i].va == va && t->uses[i].level == level)
-            return;
-    if (t->nuses < TABLE_USES)
-        t->uses[t->nuses] = (struct table_use){.va = va, .level = (uint8_t)level};
-    t->nuses++;
-}
-
 void track_walk(struct mmu *m, struct hart *h, const struct walk *w, unsigned bank)
 {
     for (unsigned level = w->leaf; level <= w->top; level++) {
         uint64_t page = ram_page(w->pte[level]);
         struct table *t = m->ram->attr[page] & PAGE_WALKED ? table_at(m, page) : track(m, h, w, page);
         unsigned shift = PAGE_SHIFT + LEVEL_BITS * (level + 1);
-        add_use(t, w->va >> shift << shift, level);
+        table_use(t, w->va >> shift << shift, level);
         t->banks[bank / 64] |= 1ull << bank % 64;
         t->stores = 0;
     }
+}
+
+void track_page(struct mmu *m, struct hart *h, uint64_t page)
+{
+    static const struct walk none = {.leaf = 1};
+    if (!(m->ram->attr[page] & PAGE_WALKED))
+        track(m, h, &none, page);
 }
 
 /* Whether entries derived from PTE `old` may be wrong once it is `new`. Entries exist only for granted

@@ -493,18 +493,63 @@ static void op_edit_chain(struct pair *p, unsigned hart)
     check_hart(p, hart, 0, 0);
 }
 
+/* As translated code writes satp: by itself where it can, and goes on by what it keeps of the new root. */
+static void switch_root(struct pair *p, unsigned hart, uint64_t satp)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        struct hart *h = &p->m[i].hart[hart];
+        struct hart_banks *hb = &p->m[i].mmu->hart[hart];
+        for (unsigned k = 0; k < hb->n; k++)
+            hb->banks[k]->jumps_gen = hb->banks[k]->fetch_gen;
+        if (i == 0 && h->priv == PRIV_S && mmu_switch_root(h, satp)) {
+            p->held[hart].valid = false;
+            continue;
+        }
+        h->satp = satp;
+        mmu_context_changed(h);
+    }
+}
+
 /* Goes back to a context in which an access succeeded, so that its entries are used again. */
 static void op_return(struct pair *p, unsigned hart)
 {
     if (!p->nrecent)
         return;
     const struct recent *r = &p->recent[below(p, p->nrecent)];
+    if (p->m[0].hart[hart].priv == r->priv) {
+        switch_root(p, hart, r->satp);
+        return;
+    }
     for (unsigned i = 0; i < 2; i++) {
         struct hart *h = &p->m[i].hart[hart];
         h->satp = r->satp;
         h->priv = r->priv;
         mmu_context_changed(h);
     }
+}
+
+/* Another root with the same PTEs, as kernels make for a new address space; sometimes but for one. */
+static void op_fork(struct pair *p, unsigned hart)
+{
+    const struct hart *h = &p->m[0].hart[hart];
+    uint64_t root = (h->satp & PTE_PPN_MASK) << PAGE_SHIFT, page = below(p, p->tables);
+    uint64_t other = index_of(p), pte = random_pte(p), satp;
+    bool differs = one_in(p, 4);
+    if (!(h->satp >> 60) || !ram_contains(&p->m[0].ram, root, PAGE_SIZE) || ram_page(root) == page)
+        return;
+    satp = (h->satp & ~PTE_PPN_MASK) | ((RAM_BASE >> PAGE_SHIFT) + page);
+    for (unsigned i = 0; i < 2; i++) {
+        for (unsigned k = 0; k < 512; k++) {
+            uint64_t copy;
+            memcpy(&copy, ram_at(&p->m[i].ram, root + k * 8), 8);
+            copy = differs && k == other ? pte : copy;
+            mmu_phys_store(p->m[i].mmu, &p->m[i].hart[hart], RAM_BASE + page * PAGE_SIZE + k * 8, &copy, 8);
+        }
+    }
+    switch_root(p, hart, satp);
+    for (unsigned i = 0; i < p->nrecent; i++)
+        if ((p->recent[i].satp & PTE_PPN_MASK) << PAGE_SHIFT == root && one_in(p, 2))
+            p->recent[i].satp = satp;
 }
 
 static void op_dma(struct pair *p, unsigned hart)
@@ -645,6 +690,7 @@ static const struct {
     {op_return, 60},      {op_dma, 4},         {op_fill_page, 2},
     {op_context, 60},     {op_environment, 2}, {op_code, 10},
     {op_reserve, 4},      {op_refill, 60},     {op_hit_fetch, 40},
+    {op_fork, 30},
 };
 
 static void step(struct pair *p)
