@@ -1,76 +1,23 @@
 /* Translation of CSR instructions: in line what needs no more than the hart's memory, the rest through the
- * helper. */
-#include "cpu-core/jit/translate.h"
+ * helper. Here: what is the same for every privilege, and supervisor mode. */
+#include "cpu-core/jit/tr_csr.h"
 
 #include "cpu-core/time/vclock.h"
 
-#define CSR_FFLAGS     0x001
-#define CSR_FRM        0x002
-#define CSR_FCSR       0x003
-#define CSR_SSTATUS    0x100
-#define CSR_SIE        0x104
-#define CSR_STVEC      0x105
-#define CSR_SCOUNTEREN 0x106
-#define CSR_SENVCFG    0x10a
-#define CSR_SSCRATCH   0x140
-#define CSR_SEPC       0x141
-#define CSR_SCAUSE     0x142
-#define CSR_STVAL      0x143
-#define CSR_SIP        0x144
-#define CSR_STIMECMP   0x14d
-#define CSR_SATP       0x180
-#define CSR_MTVEC      0x305
-#define CSR_MSCRATCH   0x340
-#define CSR_MEPC       0x341
-#define CSR_MCAUSE     0x342
-#define CSR_MTVAL      0x343
-#define CSR_CYCLE      0xc00
-#define CSR_TIME       0xc01
-#define CSR_INSTRET    0xc02
-
-#define COUNTER_CY 1u /* in mcounteren, scounteren and mcountinhibit */
-#define COUNTER_TM 2u
-#define COUNTER_IR 4u
-
-enum form { FORM_WRITE = 1, FORM_SET, FORM_CLEAR };
-
-static enum form form_of(const struct insn *in)
-{
-    return (enum form)(isa_table[in->op].match >> 12 & 3);
-}
-
-static bool writes(const struct insn *in)
-{
-    return form_of(in) == FORM_WRITE || in->rs1;
-}
-
-static struct rm at(int32_t place)
-{
-    return rm_mem(REG_HART, place);
-}
-
-static void not(struct emitter * e, unsigned reg)
-{
-    emit_op(e, OPC(0, 0, 0xf7) | OPC_W, 2, rm_reg(reg));
-}
-
-static void load_byte(struct emitter *e, unsigned reg, int32_t place)
-{
-    emit_op(e, X_MOVZX8 & ~(unsigned)OPC_BYTE_RM, reg, at(place));
-}
-
-static void test_byte(struct emitter *e, int32_t place, unsigned bits)
-{
-    emit_op_imm(e, OPC(0, 0, 0xf6), 0, at(place), 1, bits);
-}
-
-/* rcx = the operand. */
-static void operand(struct tr *t, const struct insn *in)
+void csr_operand(struct tr *t, const struct insn *in)
 {
     if (isa_table[in->op].match >> 14 & 1)
         emit_const(&t->e, RCX, in->rs1);
     else
         emit_load(&t->e, RCX, gx(t, in->rs1));
+}
+
+void csr_combine(struct emitter *e, enum form form)
+{
+    if (form == FORM_CLEAR)
+        not(e, RCX);
+    if (form != FORM_WRITE)
+        emit_alu(e, form == FORM_SET ? ALU_OR : ALU_AND, RCX, rm_reg(RAX));
 }
 
 /* Calls the helper. */
@@ -116,15 +63,6 @@ static const struct plain *find_plain(unsigned csr)
     return NULL;
 }
 
-/* rcx = the new value, from the operand in rcx and the old value in rax. */
-static void combine(struct emitter *e, enum form form)
-{
-    if (form == FORM_CLEAR)
-        not(e, RCX);
-    if (form != FORM_WRITE)
-        emit_alu(e, form == FORM_SET ? ALU_OR : ALU_AND, RCX, rm_reg(RAX));
-}
-
 static void plain(struct tr *t, const struct insn *in, const struct plain *p)
 {
     struct emitter *e = &t->e;
@@ -132,11 +70,11 @@ static void plain(struct tr *t, const struct insn *in, const struct plain *p)
     unsigned w = p->narrow ? 0 : OPC_W;
 
     if (writes(in))
-        operand(t, in);
+        csr_operand(t, in);
     if (in->rd || form_of(in) != FORM_WRITE)
         emit_op(e, X_MOV_LOAD | w, RAX, at(p->place));
     if (writes(in)) {
-        combine(e, form_of(in));
+        csr_combine(e, form_of(in));
         if (p->refused) {
             slow = tr_stub(t, STUB_CSR);
             emit_test32(e, rm_reg(RCX), p->refused);
@@ -153,17 +91,20 @@ static void plain(struct tr *t, const struct insn *in, const struct plain *p)
 
 #define SSTATUS_WRITABLE (MSTATUS_SIE | MSTATUS_SPIE | MSTATUS_SPP | MSTATUS_FS | MSTATUS_SUM | MSTATUS_MXR)
 
-/* rd = sstatus, where rax has mstatus. */
-static void read_sstatus(struct tr *t, struct emitter *e, unsigned rd)
+#define SSTATUS_VISIBLE (SSTATUS_WRITABLE | MSTATUS_UXL)
+
+void csr_read_status(struct tr *t, struct emitter *e, unsigned rd, uint64_t visible)
 {
     uint8_t *clean;
 
     if (!rd)
         return;
-    emit_const(e, RCX, (int64_t)(SSTATUS_WRITABLE | MSTATUS_UXL));
-    emit_alu(e, ALU_AND, RAX, rm_reg(RCX));
+    if (visible != UINT64_MAX) {
+        emit_const(e, RCX, (int64_t)visible);
+        emit_alu(e, ALU_AND, RAX, rm_reg(RCX));
+    }
     emit_load(e, RCX, rm_reg(RAX));
-    emit_op_imm(e, OPC(0, 0, 0xf7), 2, rm_reg(RCX), 0, 0); /* not: FS is 3 where both bits become 0 */
+    not(e, RCX); /* FS is 3 where both bits become 0 */
     emit_test32(e, rm_reg(RCX), MSTATUS_FS);
     clean = emit_jcc8(e, CC_NE);
     emit_op_imm(e, OPC(1, 0, 0xba) | OPC_W, 5, rm_reg(RAX), 1, 63); /* bts */
@@ -171,32 +112,27 @@ static void read_sstatus(struct tr *t, struct emitter *e, unsigned rd)
     emit_store(e, gx(t, rd), RAX);
 }
 
-/* To the stub if an interrupt might become ready: in translated code none is while SIE is off. */
-static void check_pending(struct tr *t, struct stub *slow)
+void csr_check_pending(struct tr *t, struct stub *slow)
 {
     emit_load(&t->e, RDX, at(HART(mip)));
     emit_alu(&t->e, ALU_AND, RDX, at(HART(mie)));
     stub_from(slow, emit_jcc(&t->e, CC_NE));
 }
 
-/* rcx = mstatus after the instruction, rax before it. */
-static void new_sstatus(struct tr *t, const struct insn *in)
+void csr_new_status(struct tr *t, const struct insn *in, uint64_t writable)
 {
     struct emitter *e = &t->e;
 
     emit_load(e, RAX, at(HART(mstatus)));
-    emit_load(e, RCX, gx(t, in->rs1));
-    emit_alu_const(e, ALU_AND, rm_reg(RCX), (int32_t)SSTATUS_WRITABLE);
-    if (in->op == INSN_CSRRS) {
-        emit_alu(e, ALU_OR, RCX, rm_reg(RAX));
-    } else if (in->op == INSN_CSRRC) {
-        not(e, RCX);
-        emit_alu(e, ALU_AND, RCX, rm_reg(RAX));
-    } else {
-        emit_load(e, RDX, rm_reg(RAX));
-        emit_alu_const(e, ALU_AND, rm_reg(RDX), (int32_t) ~(uint32_t)SSTATUS_WRITABLE);
-        emit_alu(e, ALU_OR, RCX, rm_reg(RDX));
+    csr_operand(t, in);
+    emit_alu_const(e, ALU_AND, rm_reg(RCX), (int32_t)writable);
+    if (form_of(in) != FORM_WRITE) {
+        csr_combine(e, form_of(in));
+        return;
     }
+    emit_load(e, RDX, rm_reg(RAX));
+    emit_alu_const(e, ALU_AND, rm_reg(RDX), (int32_t) ~(uint32_t)writable);
+    emit_alu(e, ALU_OR, RCX, rm_reg(RDX));
 }
 
 /* The data bank for the new SUM, where rdx has the changed bits and rcx the new ones. Returns the jump that
@@ -218,17 +154,17 @@ static uint8_t *switch_bank(struct emitter *e)
     return unknown;
 }
 
-/* With a register operand: anything but FS and MXR may change in the line. */
+/* Anything but FS and MXR may change in the line. */
 static void change_sstatus(struct tr *t, const struct insn *in)
 {
     struct emitter *e = &t->e;
     struct stub *slow = tr_stub(t, STUB_CSR), *status = tr_stub(t, STUB_STATUS);
     uint8_t *off;
 
-    new_sstatus(t, in);
+    csr_new_status(t, in, SSTATUS_WRITABLE);
     emit_test32(e, rm_reg(RCX), MSTATUS_SIE);
     off = emit_jcc(e, CC_E);
-    check_pending(t, slow);
+    csr_check_pending(t, slow);
     emit_bind(off, e->at);
     emit_load(e, RDX, rm_reg(RAX));
     emit_alu(e, ALU_XOR, RDX, rm_reg(RCX));
@@ -236,7 +172,7 @@ static void change_sstatus(struct tr *t, const struct insn *in)
     stub_from(status, emit_jcc(e, CC_NE));
     stub_from(slow, switch_bank(e));
     emit_store(e, at(HART(mstatus)), RCX);
-    read_sstatus(t, e, in->rd);
+    csr_read_status(t, e, in->rd, SSTATUS_VISIBLE);
     slow->back = status->back = e->at;
 }
 
@@ -276,7 +212,7 @@ static void change_fs(struct tr *t, const struct stub *s)
     slow[2] = switch_bank(e);
     emit_call_run(e, t->j->spill_fpins);
     emit_store(e, at(HART(mstatus)), RCX);
-    read_sstatus(t, e, t->seq[s->insn].in.rd);
+    csr_read_status(t, e, t->seq[s->insn].in.rd, SSTATUS_VISIBLE);
     emit_alu_const(e, ALU_AND, at(HART(jump_salt)), -1 - (int32_t)MODE_FP_ON);
     emit_test32(e, at(HART(mstatus)), MSTATUS_FS);
     off = emit_jcc8(e, CC_E);
@@ -295,38 +231,25 @@ static void change_sie(struct tr *t, const struct insn *in)
     struct stub *slow = on ? tr_stub(t, STUB_CSR) : NULL;
 
     if (on)
-        check_pending(t, slow);
+        csr_check_pending(t, slow);
     if (in->rd)
         emit_load(e, RAX, at(HART(mstatus)));
     emit_alu_const(e, on ? ALU_OR : ALU_AND, at(HART(mstatus)),
                    on ? (int32_t)MSTATUS_SIE : -1 - (int32_t)MSTATUS_SIE);
-    read_sstatus(t, e, in->rd);
+    csr_read_status(t, e, in->rd, SSTATUS_VISIBLE);
     if (on)
         slow->back = e->at;
 }
 
-static bool supervisor_status(struct tr *t, const struct insn *in)
+static void supervisor_status(struct tr *t, const struct insn *in)
 {
-    switch (in->op) {
-    case INSN_CSRRS:
-    case INSN_CSRRC:
-        if (in->rs1 == 0) {
-            emit_load(&t->e, RAX, at(HART(mstatus)));
-            read_sstatus(t, &t->e, in->rd);
-            return true;
-        }
-        /* fallthrough */
-    case INSN_CSRRW:
-        change_sstatus(t, in);
-        return true;
-    case INSN_CSRRSI:
-    case INSN_CSRRCI:
-        if (in->rs1 != MSTATUS_SIE)
-            return false;
+    if (!writes(in)) {
+        emit_load(&t->e, RAX, at(HART(mstatus)));
+        csr_read_status(t, &t->e, in->rd, SSTATUS_VISIBLE);
+    } else if ((in->op == INSN_CSRRSI || in->op == INSN_CSRRCI) && in->rs1 == MSTATUS_SIE) {
         change_sie(t, in);
-        return true;
-    default:
-        return false;
+    } else {
+        change_sstatus(t, in);
     }
 }
 
@@ -335,132 +258,6 @@ void tr_csr_stub(struct tr *t, struct stub *s)
     if (s->kind == STUB_STATUS)
         change_fs(t, s);
     csr_helper(t, s);
-}
-
-/* rax = fflags: what the hart has and what MXCSR collected since. Uses rdx. */
-static void read_fflags(struct tr *t)
-{
-    struct emitter *e = &t->e;
-
-    emit_vex(e, OPC(1, 0, 0xae), 3, 0, at(HART(mxcsr_now))); /* vstmxcsr */
-    emit_load32(e, RAX, at(HART(mxcsr_now)));
-    emit_alu_const32(e, ALU_AND, rm_reg(RAX), 63);
-    emit_lea(e, RDX, rm_at(t->j->blocks.constants[CONST_FFLAGS]));
-    emit_op(e, X_MOVZX8 & ~(unsigned)OPC_BYTE_RM, RAX, rm_sib(RDX, RAX, 0, 0));
-    emit_alu32(e, ALU_OR, RAX, at(HART(fflags)));
-}
-
-/* Changes of fflags want FS dirty, which it is in blocks with floating point. */
-static void accrued(struct tr *t, const struct insn *in)
-{
-    struct emitter *e = &t->e;
-
-    if (writes(in))
-        operand(t, in);
-    if (in->rd || form_of(in) != FORM_WRITE)
-        read_fflags(t);
-    if (writes(in)) {
-        combine(e, form_of(in));
-        emit_alu_const32(e, ALU_AND, rm_reg(RCX), 31);
-        emit_op(e, X_MOV_STORE, RCX, at(HART(fflags)));
-        emit_vex(e, OPC(1, 0, 0xae), 2, 0, at(HART(mxcsr))); /* vldmxcsr */
-    }
-    tr_set(t, in->rd, RAX);
-}
-
-/* From frm in edx, below 4, and what MXCSR is to have of flags in ecx: the host's rounding mode. */
-static void set_mode(struct emitter *e)
-{
-    emit_op(e, X_MOV_STORE8 & ~(unsigned)OPC_BYTE_REG, RDX, at(HART(frm)));
-    emit_alu32(e, ALU_ADD, RDX, rm_reg(RDX));
-    emit_const(e, RAX, MXCSR_MODES);
-    emit_vex(e, V_SHRX, RAX, RDX, rm_reg(RAX));
-    emit_alu_const32(e, ALU_AND, rm_reg(RAX), 3);
-    emit_shift32(e, SHIFT_SHL, rm_reg(RAX), MXCSR_RC);
-    emit_alu_const32(e, ALU_OR, rm_reg(RAX), MXCSR_DEFAULT);
-    emit_op(e, X_MOV_STORE, RAX, at(HART(mxcsr)));
-    emit_alu32(e, ALU_OR, RAX, rm_reg(RCX));
-    emit_op(e, X_MOV_STORE, RAX, at(HART(mxcsr_now)));
-    emit_vex(e, OPC(1, 0, 0xae), 2, 0, at(HART(mxcsr_now))); /* vldmxcsr */
-}
-
-/* rcx is written to frm or fcsr. Modes that the host lacks are another translation's. */
-static void write_rounding(struct tr *t, bool whole)
-{
-    struct emitter *e = &t->e;
-
-    if (whole) {
-        emit_load32(e, RDX, rm_reg(RCX));
-        emit_alu_const32(e, ALU_AND, rm_reg(RDX), 31);
-        emit_op(e, X_MOV_STORE, RDX, at(HART(fflags)));
-        emit_shift32(e, SHIFT_SHR, rm_reg(RCX), 5);
-    }
-    emit_load32(e, RDX, rm_reg(RCX));
-    emit_alu_const32(e, ALU_AND, rm_reg(RDX), 7);
-    emit_const(e, RCX, 0);
-    if (!whole) {
-        emit_vex(e, OPC(1, 0, 0xae), 3, 0, at(HART(mxcsr_now))); /* vstmxcsr */
-        emit_load32(e, RCX, at(HART(mxcsr_now)));
-        emit_alu_const32(e, ALU_AND, rm_reg(RCX), MXCSR_FLAGS);
-    }
-    set_mode(e);
-}
-
-/* rax = frm or fcsr. Uses rdx. */
-static void read_rounding(struct tr *t, bool whole)
-{
-    struct emitter *e = &t->e;
-
-    if (!whole) {
-        load_byte(e, RAX, HART(frm));
-        return;
-    }
-    read_fflags(t);
-    load_byte(e, RDX, HART(frm));
-    emit_shift32(e, SHIFT_SHL, rm_reg(RDX), 5);
-    emit_alu32(e, ALU_OR, RAX, rm_reg(RDX));
-}
-
-static bool rounding(struct tr *t, const struct insn *in, bool whole)
-{
-    struct emitter *e = &t->e;
-    struct stub *slow;
-
-    if (writes(in) && t->key.fp != FP_MODE_ON)
-        return false;
-    if (writes(in))
-        operand(t, in);
-    if (in->rd || form_of(in) != FORM_WRITE)
-        read_rounding(t, whole);
-    if (!writes(in)) {
-        tr_set(t, in->rd, RAX);
-        return true;
-    }
-    slow = tr_stub(t, STUB_CSR);
-    combine(e, form_of(in));
-    emit_test32(e, rm_reg(RCX), 4u << (whole ? 5 : 0));
-    stub_from(slow, emit_jcc(e, CC_NE));
-    tr_set(t, in->rd, RAX);
-    write_rounding(t, whole);
-    slow->back = e->at;
-    return true;
-}
-
-static bool fp_register(struct tr *t, const struct insn *in, unsigned csr)
-{
-    if (t->key.fp == FP_MODE_OFF)
-        return false;
-    switch (csr) {
-    case CSR_FFLAGS:
-        accrued(t, in);
-        return true;
-    case CSR_FRM:
-        return rounding(t, in, false);
-    case CSR_FCSR:
-        return rounding(t, in, true);
-    default:
-        return false;
-    }
 }
 
 /* To the stub unless the counter is open to the privilege. */
@@ -547,7 +344,7 @@ static void interrupts(struct tr *t, const struct insn *in, int32_t place, int32
     uint8_t *closed;
 
     if (writes(in)) {
-        operand(t, in);
+        csr_operand(t, in);
         emit_alu(e, ALU_AND, RCX, at(HART(mideleg)));
         if (writable != -1)
             emit_alu_const(e, ALU_AND, rm_reg(RCX), writable);
@@ -559,7 +356,7 @@ static void interrupts(struct tr *t, const struct insn *in, int32_t place, int32
             emit_alu(e, ALU_OR, RCX, rm_reg(RDX));
         } else {
             emit_load(e, RAX, at(place));
-            combine(e, form_of(in));
+            csr_combine(e, form_of(in));
         }
         if (form_of(in) != FORM_CLEAR) {
             slow = tr_stub(t, STUB_CSR);
@@ -593,7 +390,7 @@ static void write_satp(struct tr *t, const struct insn *in)
     struct stub *slow = tr_stub(t, STUB_CSR);
 
     need_no_tvm(t, slow);
-    operand(t, in);
+    csr_operand(t, in);
     emit_call_run(e, t->j->to_root);
     stub_from(slow, emit_jcc(e, CC_NE));
     goto_next(t, e, t->i);
@@ -622,7 +419,8 @@ static bool supervisor(struct tr *t, const struct insn *in, unsigned csr)
 {
     switch (csr) {
     case CSR_SSTATUS:
-        return supervisor_status(t, in);
+        supervisor_status(t, in);
+        return true;
     case CSR_SIE:
         interrupts(t, in, HART(mie), HART(mip), -1);
         return true;
@@ -671,8 +469,9 @@ static bool in_line(struct tr *t, const struct insn *in, unsigned csr)
         plain(t, in, p);
         return true;
     }
-    return (csr <= CSR_FCSR && fp_register(t, in, csr)) || counter(t, in, csr) ||
-           (t->key.priv == PRIV_S && supervisor(t, in, csr));
+    return (csr <= CSR_FCSR && csr_fp(t, in, csr)) || counter(t, in, csr) ||
+           (t->key.priv == PRIV_S && supervisor(t, in, csr)) ||
+           (t->key.priv == PRIV_M && csr_machine(t, in, csr));
 }
 
 bool tr_csr(struct tr *t, const struct insn *in)

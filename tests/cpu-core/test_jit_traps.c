@@ -100,10 +100,10 @@ static unsigned source(struct pair *p, unsigned number)
 
 static uint32_t csr_insn(struct pair *p)
 {
-    static const uint16_t numbers[] = {0x001, 0x002, 0x003, 0x100, 0x100, 0x100, 0x104, 0x104, 0x105,
-                                       0x106, 0x10a, 0x140, 0x141, 0x142, 0x143, 0x144, 0x144, 0x14d,
-                                       0x180, 0x180, 0x300, 0x305, 0x306, 0x320, 0x340, 0x341, 0x342,
-                                       0x343, 0x344, 0xc00, 0xc01, 0xc02, 0xb00, 0xb02, 0x30a};
+    static const uint16_t numbers[] = {0x001, 0x002, 0x003, 0x100, 0x100, 0x100, 0x104, 0x104, 0x105, 0x106,
+                                       0x10a, 0x140, 0x141, 0x142, 0x143, 0x144, 0x144, 0x14d, 0x180, 0x180,
+                                       0x300, 0x300, 0x304, 0x304, 0xf14, 0x305, 0x306, 0x320, 0x340, 0x341,
+                                       0x342, 0x343, 0x344, 0xc00, 0xc01, 0xc02, 0xb00, 0xb02, 0x30a};
     unsigned number = numbers[pair_below(p, sizeof numbers / sizeof *numbers)];
     unsigned funct3 = 1 + pair_below(p, 3), rd = pair_below(p, 3) ? result(p) : 0;
 
@@ -260,7 +260,7 @@ static uint64_t random_status(struct pair *p)
         s |= MSTATUS_SUM;
     if (pair_below(p, 2))
         s |= MSTATUS_FS;
-    if (pair_below(p, 8) == 0)
+    if (pair_below(p, 4) == 0)
         s |= MSTATUS_MXR;
     return s;
 }
@@ -275,7 +275,8 @@ static void scatter_registers(struct pair *p, struct hart *h)
     h->x[R_SATP_B] = satp_of(1 + pair_below(p, ROOTS - 1));
     h->x[R_CODE_S] = code_address(p, false);
     h->x[R_CODE_U] = code_address(p, true);
-    h->x[R_STATUS] = random_status(p);
+    h->x[R_STATUS] = random_status(p) | (uint64_t)pair_below(p, 4) << 11 |
+                     (pair_below(p, 8) ? 0 : MSTATUS_MPRV) | (pair_below(p, 8) ? 0 : MSTATUS_TVM);
     h->x[R_PTE] = ROOT(0) + THIRD_PTE;
     h->x[R_LEAF] = random_leaf(p);
     h->x[R_DATA_S] = DATA;
@@ -285,7 +286,7 @@ static void scatter_registers(struct pair *p, struct hart *h)
 
 static void scatter_rights(struct pair *p, struct hart *h)
 {
-    static const uint8_t privs[] = {PRIV_U, PRIV_U, PRIV_S, PRIV_S, PRIV_S, PRIV_M};
+    static const uint8_t privs[] = {PRIV_U, PRIV_U, PRIV_S, PRIV_S, PRIV_M};
 
     h->priv = privs[pair_below(p, sizeof privs)];
     h->mstatus = (h->mstatus & (MSTATUS_UXL | MSTATUS_SXL)) | random_status(p) |
@@ -540,6 +541,72 @@ static void test_executable_only(void **state)
     }
 }
 
+/* The same where M-mode changes MXR and its traps come in between. */
+static void test_executable_only_by_machine(void **state)
+{
+    const uint32_t handler[] = {
+        csr(0x341, 0, 2, 7),                /* csrr t2,mepc */
+        type_i(4, 7, 0, 7, 0x13),           /* addi t2,t2,4 */
+        csr(0x341, 7, 1, 0),                /* csrw mepc,t2 */
+        csr(0x300, 0, 2, 6),                /* csrr t1,mstatus */
+        type_r(0, R_STATUS, 6, 4, 6, 0x33), /* xor t1,t1,MXR */
+        csr(0x300, 6, 1, 0),                /* csrw mstatus,t1 */
+        MRET,
+    };
+    const uint32_t loop[] = {
+        type_i(0, R_DATA_3, 3, 28, 0x03),                    /* ld t3,0(data) */
+        ECALL, type_i(0, R_DATA_3, 3, 28, 0x03), 0xff5ff06f, /* j -12 */
+    };
+    struct pair *p = pair_begin(1, true, 0);
+
+    place(p, CODE, handler, sizeof handler);
+    place(p, CODE + 256, loop, sizeof loop);
+    start_supervisor(p, 256, CODE >> 2 | LEAF_X);
+    EACH(p, b)
+    {
+        b->hart.medeleg = 0;
+        b->hart.mtvec = CODE;
+        b->hart.x[R_STATUS] = MSTATUS_MXR;
+    }
+    for (unsigned i = 0; i < 40; i++)
+        pair_run(p, 100 + i, false);
+    pair_end(p);
+}
+
+/* M-mode enables what is pending, and makes pending what is enabled. */
+static void test_machine_interrupts(void **state)
+{
+    const uint32_t handler[] = {
+        csr(0x304, 2, 7, 0),      /* csrci mie,2 */
+        csr(0x344, 2, 7, 0),      /* csrci mip,2 */
+        type_i(1, 6, 0, 6, 0x13), /* addi t1,t1,1 */
+        MRET,
+    };
+    const uint32_t loop[] = {
+        csr(0x344, 2, 6, 0),                                           /* csrsi mip,2 */
+        csr(0x304, 2, 6, 0),                                           /* csrsi mie,2: taken here */
+        csr(0x304, 2, 6, 0), csr(0x344, 2, 6, 0),                      /* and here */
+        csr(0x300, 8, 7, 0),                                           /* csrci mstatus,MIE */
+        csr(0x344, 2, 6, 0), csr(0x304, 2, 6, 0), csr(0x300, 8, 6, 0), /* csrsi mstatus,MIE: and here */
+        0xfe1ff06f,                                                    /* j -32 */
+    };
+    struct pair *p = pair_begin(1, true, 0);
+
+    place(p, CODE, handler, sizeof handler);
+    place(p, CODE + 256, loop, sizeof loop);
+    EACH(p, b)
+    {
+        b->hart.pc = CODE + 256;
+        b->hart.mtvec = CODE;
+        b->hart.mstatus |= MSTATUS_MIE;
+        b->hart.x[6] = 0;
+    }
+    for (unsigned i = 0; i < 40; i++)
+        pair_run(p, 100 + i, false);
+    assert_true(p->jit.hart.x[6] > 500);
+    pair_end(p);
+}
+
 /* The translation of code goes and comes while another root is in use. */
 static void test_revoked_code(void **state)
 {
@@ -607,10 +674,15 @@ static void test_machine_calls(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_random),        cmocka_unit_test(test_system_calls),
-        cmocka_unit_test(test_page_faults),   cmocka_unit_test(test_address_spaces),
-        cmocka_unit_test(test_machine_calls), cmocka_unit_test(test_executable_only),
+        cmocka_unit_test(test_random),
+        cmocka_unit_test(test_system_calls),
+        cmocka_unit_test(test_page_faults),
+        cmocka_unit_test(test_address_spaces),
+        cmocka_unit_test(test_machine_calls),
+        cmocka_unit_test(test_executable_only),
         cmocka_unit_test(test_revoked_code),
+        cmocka_unit_test(test_executable_only_by_machine),
+        cmocka_unit_test(test_machine_interrupts),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
