@@ -11,7 +11,10 @@ static void compare(struct tr *t, const struct insn *in)
         emit_alu_const(&t->e, ALU_CMP, gx(t, in->rs1), 0);
         return;
     }
-    emit_alu(&t->e, ALU_CMP, tr_use(t, in->rs1, RAX), gx(t, in->rs2));
+    if (!pinned(t, in->rs1) && pinned(t, in->rs2))
+        emit_alu_store(&t->e, ALU_CMP, gx(t, in->rs1), t->pin[in->rs2]);
+    else
+        emit_alu(&t->e, ALU_CMP, tr_use(t, in->rs1, RAX), gx(t, in->rs2));
 }
 
 static enum x64_cond condition(unsigned op)
