@@ -170,7 +170,7 @@ static const uint8_t *emit_refill(struct emitter *e, bool write, void *const *fu
 {
     const uint8_t *begin = e->at + e->run;
     int32_t table = write ? offsetof(struct tlb_bank, w) : offsetof(struct tlb_bank, r);
-    int32_t second = TLB_SLOTS * sizeof(struct tlb_slot);
+    int32_t second = sizeof(struct tlb_slot);
     uint8_t *miss;
 
     emit_alu(e, ALU_CMP, RAX,

@@ -2,10 +2,10 @@
  * share one. */
 #include "cpu-core/jit/translate.h"
 
-#define SLOT_SHIFT 4  /* log2 of the size of a slot */
+#define PAIR_SHIFT 5  /* log2 of the size of a pair of slots */
 #define ZERO_BLOCK 64 /* bytes of cbo.zero */
 
-_Static_assert(sizeof(struct tlb_slot) == 1 << SLOT_SHIFT, "slots are indexed by a shift");
+_Static_assert(sizeof(struct tlb_pair) == 1 << PAIR_SHIFT, "pairs are indexed by a shift");
 
 static struct rm addend_at(bool write)
 {
@@ -36,8 +36,8 @@ static void check_tag(struct tr *t, unsigned base, int32_t low, int32_t high, un
     } else {
         from = t->pin[base];
     }
-    emit_vex_imm(e, V_RORX, RCX, 0, rm_reg(from), 1, PAGE_SHIFT - SLOT_SHIFT);
-    emit_alu_const32(e, ALU_AND, rm_reg(RCX), (TLB_SLOTS - 1) << SLOT_SHIFT);
+    emit_vex_imm(e, V_RORX, RCX, 0, rm_reg(from), 1, PAGE_SHIFT - PAIR_SHIFT);
+    emit_alu_const32(e, ALU_AND, rm_reg(RCX), (TLB_SLOTS - 1) << PAIR_SHIFT);
     if (from != RAX && !high)
         emit_load(e, RAX, rm_reg(from));
     else if (from != RAX || (high != low && pinned(t, base)))
@@ -295,8 +295,8 @@ static void stub_address(struct tr *t, unsigned base, int32_t disp)
  * has the page of the last one, rcx the slot of the first. Uses rdx. */
 static uint8_t *crosses(struct emitter *e)
 {
-    emit_vex_imm(e, V_RORX, RDX, 0, rm_reg(RAX), 1, PAGE_SHIFT - SLOT_SHIFT);
-    emit_alu_const32(e, ALU_AND, rm_reg(RDX), (TLB_SLOTS - 1) << SLOT_SHIFT);
+    emit_vex_imm(e, V_RORX, RDX, 0, rm_reg(RAX), 1, PAGE_SHIFT - PAIR_SHIFT);
+    emit_alu_const32(e, ALU_AND, rm_reg(RDX), (TLB_SLOTS - 1) << PAIR_SHIFT);
     emit_alu32(e, ALU_CMP, RDX, rm_reg(RCX));
     return emit_jcc(e, CC_NE);
 }

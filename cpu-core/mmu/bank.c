@@ -17,11 +17,10 @@ static void drop_fetches(struct tlb_bank *b)
     memset(b->fetched, 0, sizeof b->fetched);
 }
 
-/* Of all ways of a run. */
-static void clear_run(struct tlb_slot *s, unsigned run)
+static void clear_pairs(struct tlb_pair *s, unsigned n)
 {
-    for (unsigned way = 0; way < TLB_WAYS; way++)
-        clear_slots(s + way * TLB_SLOTS + run * TLB_RUN, TLB_RUN);
+    for (unsigned i = 0; i < n; i++)
+        clear_slots(s[i].way, 2);
 }
 
 static void clear_used(struct tlb_bank *b)
@@ -29,8 +28,8 @@ static void clear_used(struct tlb_bank *b)
     for (unsigned i = 0; i < TLB_SLOTS / TLB_RUN; i++) {
         if (!b->used[i])
             continue;
-        clear_run(b->r, i);
-        clear_run(b->w, i);
+        clear_pairs(b->r + i * TLB_RUN, TLB_RUN);
+        clear_pairs(b->w + i * TLB_RUN, TLB_RUN);
         b->used[i] = 0;
     }
 }
@@ -84,11 +83,13 @@ void bank_clear(struct mmu *m, struct tlb_bank *b)
     if (b->in_use) {
         clear_used(b);
     } else {
-        clear_slots(b->r, TLB_WAYS * TLB_SLOTS);
-        clear_slots(b->w, TLB_WAYS * TLB_SLOTS);
-        b->in_use = true;
+        clear_pairs(b->r, TLB_SLOTS);
+        clear_pairs(b->w, TLB_SLOTS);
+        b->in_use = b->fetches = true;
     }
-    clear_slots(b->x, TLB_FETCH_SLOTS);
+    if (b->fetches)
+        clear_slots(b->x, TLB_FETCH_SLOTS);
+    b->fetches = false;
     clear_slots(b->large_r, TLB_LARGE_SLOTS);
     clear_slots(b->large_w, TLB_LARGE_SLOTS);
     if (b != m->none)
@@ -99,7 +100,7 @@ void bank_clear_writes(struct tlb_bank *b)
 {
     for (unsigned i = 0; i < TLB_SLOTS / TLB_RUN; i++)
         if (b->used[i])
-            clear_run(b->w, i);
+            clear_pairs(b->w + i * TLB_RUN, TLB_RUN);
 }
 
 static void drop_slot(struct tlb_slot *s, uint64_t va)
@@ -108,12 +109,16 @@ static void drop_slot(struct tlb_slot *s, uint64_t va)
         s->tag = TLB_NO_TAG;
 }
 
+static void drop_pair(struct tlb_pair *p, uint64_t va)
+{
+    drop_slot(&p->way[0], va);
+    drop_slot(&p->way[1], va);
+}
+
 void bank_drop_page(struct tlb_bank *b, uint64_t va)
 {
-    for (unsigned slot = slot_of(va); slot < TLB_WAYS * TLB_SLOTS; slot += TLB_SLOTS) {
-        drop_slot(&b->r[slot], va);
-        drop_slot(&b->w[slot], va);
-    }
+    drop_pair(&b->r[slot_of(va)], va);
+    drop_pair(&b->w[slot_of(va)], va);
     drop_slot(&b->x[fetch_slot_of(va)], va);
     if (b->pages_used >> pages_group_of(b, va) & 1)
         drop_second(b, va);
@@ -128,10 +133,10 @@ static void drop_slots(struct tlb_slot *s, unsigned n, uint64_t va, unsigned shi
             s[i].tag = TLB_NO_TAG;
 }
 
-static void drop_run(struct tlb_slot *s, unsigned run, uint64_t va, unsigned shift)
+static void drop_pairs(struct tlb_pair *s, unsigned n, uint64_t va, unsigned shift)
 {
-    for (unsigned way = 0; way < TLB_WAYS; way++)
-        drop_slots(s + way * TLB_SLOTS + run * TLB_RUN, TLB_RUN, va, shift);
+    for (unsigned i = 0; i < n; i++)
+        drop_slots(s[i].way, 2, va, shift);
 }
 
 /* Whether any page of the 1 << shift bytes at va has a mark; of more than 2 MiB, whether any page has. */
@@ -154,10 +159,11 @@ void bank_drop_range(struct mmu *m, struct tlb_bank *b, uint64_t va, unsigned sh
     for (unsigned run = from / TLB_RUN; run < (from + n) / TLB_RUN; run++) {
         if (!b->used[run])
             continue;
-        drop_run(b->r, run, va, shift);
-        drop_run(b->w, run, va, shift);
+        drop_pairs(b->r + run * TLB_RUN, TLB_RUN, va, shift);
+        drop_pairs(b->w + run * TLB_RUN, TLB_RUN, va, shift);
     }
-    drop_slots(b->x, TLB_FETCH_SLOTS, va, shift);
+    if (b->fetches)
+        drop_slots(b->x, TLB_FETCH_SLOTS, va, shift);
     from = pages <= TLB_LARGE_PAGES ? large_slot_of(va) : 0;
     n = pages <= TLB_LARGE_PAGES ? 1 : TLB_LARGE_SLOTS;
     drop_slots(b->large_r + from, n, va, shift);
@@ -177,6 +183,7 @@ void bank_fill(struct mmu *m, struct hart *h, struct tlb_bank *b, const struct w
     if (access == MMU_FETCH) {
         if (b->view == TLB_VIEW_CODE)
             code_note(m, &m->hart[h->id], b, w);
+        b->fetches = true;
         b->x[fetch_slot_of(va)] =
             (struct tlb_slot){.tag = va, .addend = (uint64_t)m->ram->host + (page << PAGE_SHIFT) - va};
         bank_mark_fetch(b, va);
@@ -189,12 +196,11 @@ void bank_fill(struct mmu *m, struct hart *h, struct tlb_bank *b, const struct w
         fill_second(m, b, va, page, access);
 }
 
-/* Of the page at `host` from either way. */
-static void revoke_slot(struct tlb_slot *s, uint64_t host)
+static void revoke_pair(struct tlb_pair *p, uint64_t host)
 {
-    for (unsigned way = 0; way < TLB_WAYS; way++, s += TLB_SLOTS)
-        if (s->tag + s->addend == host) /* never true of TLB_NO_TAG, which is no page address */
-            s->tag = TLB_NO_TAG;
+    for (unsigned i = 0; i < 2; i++)
+        if (p->way[i].tag + p->way[i].addend == host) /* never true of TLB_NO_TAG, which is no page address */
+            p->way[i].tag = TLB_NO_TAG;
 }
 
 void revoke_writes(struct mmu *m, uint64_t page)
@@ -209,7 +215,7 @@ void revoke_writes(struct mmu *m, uint64_t page)
         for (unsigned j = 0; j < m->hart[i].n; j++)
             for (unsigned k = 0; k < n; k++) {
                 unsigned slot = many ? k : word >> WRITE_SLOT_BITS * k & (TLB_SLOTS - 1);
-                revoke_slot(&m->hart[i].banks[j]->w[slot], host);
+                revoke_pair(&m->hart[i].banks[j]->w[slot], host);
             }
     *attr &= (uint8_t) ~(PAGE_WRITE | PAGE_WRITE_MANY);
     for (unsigned i = 0; i < m->nharts; i++)

@@ -29,9 +29,9 @@ static inline bool may_write(const struct mmu *m, uint64_t page)
 }
 
 /* Enters a page into the first slot; what was there moves to the second. */
-static inline void enter(struct tlb_slot *first, uint64_t tag, uint64_t addend)
+static inline void enter(struct tlb_pair *p, uint64_t tag, uint64_t addend)
 {
-    struct tlb_slot *second = first + TLB_SLOTS;
+    struct tlb_slot *first = &p->way[0], *second = &p->way[1];
     if (first->tag != tag && first->tag != TLB_NO_TAG) {
         second->tag = first->tag;
         second->addend = first->addend;
@@ -132,9 +132,9 @@ static inline uint64_t page_at(const struct mmu *m, const uint8_t *host)
 }
 
 /* Whether the second slot has the page, which is exchanged with the first then. */
-static inline bool swap(struct tlb_slot *first, uint64_t tag)
+static inline bool swap(struct tlb_pair *p, uint64_t tag)
 {
-    struct tlb_slot *second = first + TLB_SLOTS;
+    struct tlb_slot *first = &p->way[0], *second = &p->way[1];
     if (second->tag != tag)
         return false;
     uint64_t addend = second->addend;
@@ -147,9 +147,9 @@ static inline bool swap(struct tlb_slot *first, uint64_t tag)
 
 uint8_t *fill_from_second(struct mmu *m, struct hart *h, uint64_t va, bool write)
 {
-    struct tlb_slot *s = &(write ? h->bank->w : h->bank->r)[slot_of(va)];
-    if (swap(s, page_of(va)))
-        return (uint8_t *)(va + s->addend);
+    struct tlb_pair *p = &(write ? h->bank->w : h->bank->r)[slot_of(va)];
+    if (swap(p, page_of(va)))
+        return (uint8_t *)(va + p->way[0].addend);
     uint8_t *host = second_hit(m, h->bank, va, write);
     if (host)
         fill_page(m, h->bank, page_of(va), page_at(m, host), write);
@@ -160,10 +160,10 @@ bool mmu_refill(struct hart *h, uint64_t va, bool write)
 {
     struct mmu *m = h->mmu;
     struct tlb_bank *b = h->bank;
-    struct tlb_slot *s = &(write ? b->w : b->r)[slot_of(va)];
-    if (s->tag == page_of(va))
+    struct tlb_pair *p = &(write ? b->w : b->r)[slot_of(va)];
+    if (p->way[0].tag == page_of(va))
         return false;
-    if (swap(s, page_of(va)))
+    if (swap(p, page_of(va)))
         return true;
     uint8_t *host = second_hit(m, b, va, write);
     if (!host || (write && !may_write(m, page_at(m, host))))
@@ -182,6 +182,7 @@ const uint8_t *mmu_hit_fetch(struct hart *h, uint64_t va)
             return NULL;
         s->tag = page_of(va);
         s->addend = (uint64_t)host - va;
+        b->fetches = true;
         h->mmu->stats.fetch_fills++;
         h->mmu->stats.page_fills++;
     }

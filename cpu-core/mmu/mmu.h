@@ -13,10 +13,9 @@
 struct bus;
 struct engine;
 
-/* Bank geometry. Slots are chosen by the low bits of the virtual page number. Those for data have a second
- * one, as far behind as there are slots, for what was pushed out of the first. */
+/* Bank geometry. Slots are chosen by the low bits of the virtual page number. Those for data are pairs: the
+ * second one is for what was pushed out of the first. */
 #define TLB_SLOTS       1024
-#define TLB_WAYS        2
 #define TLB_FETCH_SLOTS 256
 #define TLB_FETCH_MARKS 8192
 #define TLB_LARGE_SLOTS 64
@@ -40,17 +39,21 @@ struct tlb_slot {
  * entries lead to the same tables, or else the one of TLB_VIEW_S. */
 enum tlb_view { TLB_VIEW_U, TLB_VIEW_S, TLB_VIEW_S_SUM, TLB_VIEW_M, TLB_VIEW_CODE, TLB_VIEW_NONE };
 
+struct tlb_pair {
+    struct tlb_slot way[2];
+};
+
 struct tlb_bank {
-    struct tlb_slot r[TLB_WAYS * TLB_SLOTS];
-    struct tlb_slot w[TLB_WAYS * TLB_SLOTS];
+    struct tlb_pair r[TLB_SLOTS];
+    struct tlb_pair w[TLB_SLOTS];
     struct tlb_slot x[TLB_FETCH_SLOTS];
     struct tlb_slot large_r[TLB_LARGE_SLOTS]; /* second level: 2 MiB that lie in one leaf and in RAM, by their
                                                  first page */
     struct tlb_slot large_w[TLB_LARGE_SLOTS];
-    struct tlb_slot *pages;            /* second level: 4 KiB, shared by the banks of the hart */
-    uint32_t pages_used;               /* a bit for each group of it that may have entries of the bank */
-    uint16_t pages_id;                 /* low bits of the tags that are the bank's; 0: it has none */
-    uint8_t used[TLB_SLOTS / TLB_RUN]; /* 1: r or w may have entries in this run of slots, of either way */
+    struct tlb_slot *pages;                 /* second level: 4 KiB, shared by the banks of the hart */
+    uint32_t pages_used;                    /* a bit for each group of it that may have entries of the bank */
+    uint16_t pages_id;                      /* low bits of the tags that are the bank's; 0: it has none */
+    uint8_t used[TLB_SLOTS / TLB_RUN];      /* 1: r or w may have entries in this run of slots */
     uint64_t fetched[TLB_FETCH_MARKS / 64]; /* hashed pages with fetch translations since fetch_gen changed */
     uint64_t
         fetch_gen; /* what was derived from fetch translations of this bank holds while this is unchanged */
@@ -60,6 +63,7 @@ struct tlb_bank {
     uint64_t root;      /* satp (MODE and PPN, ASID cleared) the bank belongs to; 0 for bare */
     uint8_t view;
     uint8_t hart, index; /* whose bank, and which one of them */
+    bool fetches;        /* x may have entries */
     bool in_use;         /* cleared once: what is not marked as used is empty */
     uint64_t last_use;
 };
@@ -119,12 +123,12 @@ const struct mmu_stats *mmu_stats(const struct mmu *m);
  */
 static inline uint8_t *mmu_hit_read(const struct hart *h, uint64_t va, unsigned size)
 {
-    const struct tlb_slot *s = &h->bank->r[(va >> PAGE_SHIFT) & (TLB_SLOTS - 1)];
+    const struct tlb_slot *s = &h->bank->r[(va >> PAGE_SHIFT) & (TLB_SLOTS - 1)].way[0];
     return s->tag == ((va + size - 1) & PAGE_MASK) ? (uint8_t *)(va + s->addend) : 0;
 }
 static inline uint8_t *mmu_hit_write(const struct hart *h, uint64_t va, unsigned size)
 {
-    const struct tlb_slot *s = &h->bank->w[(va >> PAGE_SHIFT) & (TLB_SLOTS - 1)];
+    const struct tlb_slot *s = &h->bank->w[(va >> PAGE_SHIFT) & (TLB_SLOTS - 1)].way[0];
     return s->tag == ((va + size - 1) & PAGE_MASK) ? (uint8_t *)(va + s->addend) : 0;
 }
 

@@ -7,6 +7,9 @@
 /* Drops from one bank what PTE `index` of the table maps, or all that the table maps for WHOLE_TABLE. */
 #define WHOLE_TABLE 512u
 
+/* As many single drops cost about as much as one of a whole table. */
+#define SINGLE_DROPS 8u
+
 static void drop_from_bank(struct mmu *m, const struct table *t, unsigned index, struct tlb_bank *b)
 {
     if (t->nuses > TABLE_USES) {
@@ -34,11 +37,40 @@ static void drop(struct mmu *m, struct hart *h, const struct table *t, unsigned 
         h->code_dirty = true;
 }
 
+static const uint64_t *ptes_of(const struct mmu *m, uint64_t page)
+{
+    return (const void *)(m->ram->host + (page << PAGE_SHIFT));
+}
+
+static unsigned valid_ptes(const uint64_t *ptes)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < PAGE_SIZE / 8; i++)
+        n += ptes[i] & PTE_V;
+    return n;
+}
+
+/* Drops what derives from any PTE of the table: nothing does from one that is not valid. */
+static void drop_all(struct mmu *m, struct hart *h, const struct table *t)
+{
+    const uint64_t *ptes = ptes_of(m, t->page);
+    unsigned n = valid_ptes(ptes);
+    if (!n)
+        return;
+    if (n > SINGLE_DROPS) {
+        m->stats.range_drops++;
+        drop(m, h, t, WHOLE_TABLE);
+        return;
+    }
+    for (unsigned i = 0; i < PAGE_SIZE / 8; i++)
+        if (ptes[i] & PTE_V)
+            drop(m, h, t, i);
+}
+
 /* Makes the page an ordinary one: nothing derives from it afterwards. */
 static void untrack(struct mmu *m, struct hart *h, struct table *t)
 {
-    m->stats.range_drops++;
-    drop(m, h, t, WHOLE_TABLE);
+    drop_all(m, h, t);
     m->ram->attr[t->page] &= (uint8_t)~PAGE_WALKED;
     t->used = false;
     t->page = m->free_table;
@@ -111,6 +143,14 @@ static bool must_drop(uint64_t old, uint64_t now)
     return !leaf || changed & ~rights || lost || reserved;
 }
 
+/* Whether the PTE points to a table from which nothing derives. */
+static bool leads_nowhere(const struct mmu *m, uint64_t pte)
+{
+    uint64_t table = (pte >> PTE_PPN_SHIFT & PTE_PPN_MASK) << PAGE_SHIFT;
+    return !(pte & (PTE_R | PTE_X)) && ram_contains(m->ram, table, PAGE_SIZE) &&
+           !valid_ptes(ptes_of(m, ram_page(table)));
+}
+
 void track_store(struct mmu *m, struct hart *h, uint64_t pa, const void *bytes, unsigned len)
 {
     struct table *t = table_at(m, ram_page(pa));
@@ -125,7 +165,7 @@ void track_store(struct mmu *m, struct hart *h, uint64_t pa, const void *bytes, 
         new = old;
         uint64_t from = at > pa ? at : pa, to = at + 8 < pa + len ? at + 8 : pa + len;
         memcpy((uint8_t *)&new + (from - at), (const uint8_t *)bytes + (from - pa), to - from);
-        if (!must_drop(old, new))
+        if (!must_drop(old, new) || leads_nowhere(m, old))
             continue;
         m->stats.pte_drops++;
         drop(m, h, t, (unsigned)(at & ~PAGE_MASK) / 8);
