@@ -95,6 +95,12 @@ def session(engine='jit', *others):
             same(m.results(), trace, m.text, other)
 
 
+def sessions(count='20'):
+    """Many of them, for what goes wrong seldom."""
+    for n in range(int(count)):
+        session('interp' if n % 10 == 9 else 'jit', 'interp' if n % 5 == 4 else 'jit')
+
+
 def short(*words):
     """A script's run, recorded with `words`, replayed with both engines."""
     with tempfile.TemporaryDirectory() as folder:
@@ -387,4 +393,4 @@ def damage(rounds='120', seed='1'):
 
 
 if __name__ == '__main__':
-    machine.main({f.__name__: f for f in (session, timings, latencies, follow, limits, damage, planted, mistranslated, answer, devices, image)})
+    machine.main({f.__name__: f for f in (session, sessions, timings, latencies, follow, limits, damage, planted, mistranslated, answer, devices, image)})
