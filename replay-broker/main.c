@@ -1,10 +1,13 @@
 /* The broker process: its first message says whether it serves a log or records one. */
+#include "ipc/sandbox.h"
 #include "replay-broker/recording.h"
 #include "replay-broker/serve.h"
 
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -23,6 +26,19 @@ static int send_hello(int control)
     return control_send(control, &body, NULL, 0);
 }
 
+/* What it serves from is open; what it sends are memory files. */
+static int serve_confined(struct control_message *first)
+{
+    const char *wanted = first->body->configure->sandbox;
+    int err = strcmp(wanted, "off") ? sandbox_enter(SANDBOX_FILES | SANDBOX_MEMORY) : 0;
+    if (err && !strcmp(wanted, "require")) {
+        fprintf(stderr, "cannot enter a sandbox: %s\n", strerror(-err));
+        control_release(first);
+        return err;
+    }
+    return serve(CONTROL_CHILD_FD, first);
+}
+
 int main(int argc, char **argv)
 {
     struct control_message msg;
@@ -36,7 +52,7 @@ int main(int argc, char **argv)
         return EXIT_FAILURE;
     switch (msg.body->body_case) {
     case CLEAVE__CONTROL__BODY_CONFIGURE:
-        err = serve(CONTROL_CHILD_FD, &msg);
+        err = serve_confined(&msg);
         break;
     case CLEAVE__CONTROL__BODY_RECORD:
         err = recording(CONTROL_CHILD_FD, &msg);

@@ -2,6 +2,7 @@
  * otherwise. Outlives its supervisor only to write down what the journal still holds. */
 #include "replay-broker/recording.h"
 
+#include "ipc/sandbox.h"
 #include "replay-broker/recorder.h"
 
 #include <errno.h>
@@ -366,6 +367,14 @@ static int watch(struct recording *r)
     return 0;
 }
 
+static int confine(struct recording *r, const char *wanted)
+{
+    int err = strcmp(wanted, "off") ? sandbox_enter(SANDBOX_FILES) : 0;
+    if (err && !strcmp(wanted, "require"))
+        return failed(r, err, "cannot enter a sandbox: %s", strerror(-err));
+    return 0;
+}
+
 static void release(struct recording *r)
 {
     log_writer_destroy(r->log);
@@ -389,9 +398,11 @@ int recording(int control, struct control_message *record)
                            .urgent_fd = -1};
     prctl(PR_SET_PDEATHSIG, 0);
     int err = begin(&r, record);
-    control_release(record);
     if (!err)
         err = watch(&r);
+    if (!err)
+        err = confine(&r, record->body->record->sandbox);
+    control_release(record);
     if (!err) {
         tell_ready(&r);
         uv_run(&r.loop, UV_RUN_DEFAULT);

@@ -476,6 +476,7 @@ static int configure(struct device *d, struct device_description *desc)
         return err;
     describe(b, desc);
     desc->backend = b->disk->unit > SECTOR ? "overlay" : "raw";
+    desc->sandbox = SANDBOX_THREADS | SANDBOX_FILES;
     return 0;
 }
 

@@ -6,6 +6,7 @@
 #include "ipc/channel.h"
 #include "ipc/control.h"
 #include "ipc/latency.h"
+#include "ipc/sandbox.h"
 #include "ipc/schedule.h"
 
 #include <stdbool.h>
@@ -63,6 +64,7 @@ struct device_description {
     bool record_requests; /* a recording keeps the bytes of requests, not only their digest */
     bool file;            /* device_complete_file() is used */
     const char *backend;
+    unsigned sandbox; /* enum sandbox_right: what it does when it runs */
     /* Fixed timing; the kind's defaults, which the options `latency`, `bandwidth` and `jitter` replace in
      * every rule. The runtime sets the seed. */
     struct latency_model latency;

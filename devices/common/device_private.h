@@ -48,8 +48,9 @@ struct device {
     uint64_t log_refilled_ms;
 };
 
-/* Hello … Ready: 0, -ECANCELED when told to stop instead, other negative errno with d->failure set. */
+/* Hello … Linked: 0, -ECANCELED when told to stop instead, other negative errno with d->failure set. */
 int device_handshake(struct device *d);
+void device_say_ready(struct device *d);
 
 /* Runs the event loop; it ends with the process. Negative errno, with d->failure set, if it cannot be set up.
  */

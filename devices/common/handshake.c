@@ -223,19 +223,22 @@ static int map_channel(struct device *d)
 }
 
 /* From Linked on the rings are empty and ours. */
-static int say_ready(struct device *d)
+static int expect_linked(struct device *d)
 {
     struct control_message m;
     int err = expect(d, CLEAVE__CONTROL__BODY_LINKED, &m);
-    if (err)
-        return err;
-    control_release(&m);
+    if (!err)
+        control_release(&m);
+    return err;
+}
+
+void device_say_ready(struct device *d)
+{
     Cleave__Ready ready = CLEAVE__READY__INIT;
     Cleave__Control body = CLEAVE__CONTROL__INIT;
     body.body_case = CLEAVE__CONTROL__BODY_READY;
     body.ready = &ready;
     device_send(d, &body);
-    return 0;
 }
 
 int device_handshake(struct device *d)
@@ -247,6 +250,6 @@ int device_handshake(struct device *d)
     if (!err)
         err = map_channel(d);
     if (!err)
-        err = say_ready(d);
+        err = expect_linked(d);
     return err;
 }

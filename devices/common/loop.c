@@ -171,12 +171,28 @@ static int start_handles(struct device *d)
     return 0;
 }
 
+/* Back-ends are open, and everything that the loop needs is made. */
+static int enter_sandbox(struct device *d)
+{
+    const char *wanted = d->configure.body->configure->sandbox;
+    int err = strcmp(wanted, "off") ? sandbox_enter(d->description.sandbox) : 0;
+    if (err && !strcmp(wanted, "require"))
+        return device_error(d, -err, "%s: cannot enter a sandbox: %s", device_id(d), strerror(-err));
+    if (err)
+        device_log(d, "%s runs without a sandbox: %s", device_id(d), strerror(-err));
+    return 0;
+}
+
 int device_loop_run(struct device *d)
 {
     d->phase = PHASE_READY;
     int err = start_handles(d);
     if (err)
         return device_error(d, -err, "%s: event loop: %s", device_id(d), uv_strerror(err));
+    err = enter_sandbox(d);
+    if (err)
+        return err;
+    device_say_ready(d);
     uv_run(&d->loop, UV_RUN_DEFAULT);
     return device_error(d, EIO, "%s: event loop ended", device_id(d));
 }

@@ -282,6 +282,7 @@ static void describe(struct net *n, struct device_description *desc)
     desc->blob_len = filter_encode(&n->filter, desc->blob);
     desc->closed = n->backend->closed;
     desc->backend = n->backend->name;
+    desc->sandbox = n->backend->sandbox;
     desc->latency = (struct latency_model){
         .nrules = 1, .rule[0] = {.base_ns = 10000, .bandwidth = 125000000, .jitter_ns = 2000}};
 }

@@ -16,6 +16,7 @@ struct net_backend {
                     */
     bool any_segment;  /* takes TCP frames of any length, with complete checksums */
     uint64_t features; /* that depend on the peer */
+    unsigned sandbox;  /* enum sandbox_right */
     size_t size;       /* bytes of net_backend_data(), zeroed */
 
     /* Checks options and descriptors; on failure negative errno after device_error(). */

@@ -315,6 +315,7 @@ static void stream_stop(struct net *n)
 
 const struct net_backend net_stream = {
     .name = "stream",
+    .sandbox = SANDBOX_CONNECT | SANDBOX_ACCEPT,
     .size = sizeof(struct stream),
     .open = stream_open,
     .start = stream_start,

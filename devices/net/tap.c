@@ -131,6 +131,7 @@ static void tap_accepted(struct net *n, uint64_t features)
 
 const struct net_backend net_tap = {
     .name = "tap",
+    .sandbox = SANDBOX_TAP,
     .vnet_hdr = true,
     .features = 1ull << VIRTIO_NET_F_GUEST_CSUM | 1ull << VIRTIO_NET_F_GUEST_TSO4 |
                 1ull << VIRTIO_NET_F_GUEST_TSO6 | 1ull << VIRTIO_NET_F_GUEST_ECN,

@@ -435,6 +435,7 @@ static void user_accepted(struct net *n, uint64_t features)
 const struct net_backend net_user = {
     .name = "user",
     .any_segment = true,
+    .sandbox = SANDBOX_INTERNET,
     .features = 1ull << VIRTIO_NET_F_GUEST_CSUM,
     .size = sizeof(struct user),
     .open = user_open,

@@ -166,6 +166,7 @@ static ssize_t pty_write(struct serial *s, const uint8_t *data, size_t len)
 
 const struct serial_backend serial_pty = {
     .name = "pty",
+    .sandbox = SANDBOX_TERMINAL,
     .size = sizeof(struct wire),
     .open = pty_open,
     .write = pty_write,
@@ -247,6 +248,7 @@ static ssize_t unix_write(struct serial *s, const uint8_t *data, size_t len)
 
 const struct serial_backend serial_unix = {
     .name = "unix",
+    .sandbox = SANDBOX_ACCEPT,
     .size = sizeof(struct wire),
     .open = unix_open,
     .start = unix_start,

@@ -254,6 +254,7 @@ static void describe(struct serial *s, bool console, struct device_description *
     desc->closed = s->backend->closed || device_option(s->device, "noinput");
     desc->record_requests = true;
     desc->backend = s->backend->name;
+    desc->sandbox = s->backend->sandbox;
     desc->latency = (struct latency_model){.nrules = 1, .rule[0] = {.base_ns = 20000}};
 }
 

@@ -9,8 +9,9 @@ struct serial;
 
 struct serial_backend {
     const char *name;
-    bool closed; /* brings nothing in from outside */
-    size_t size; /* bytes of serial_backend_data(), zeroed */
+    bool closed;      /* brings nothing in from outside */
+    unsigned sandbox; /* enum sandbox_right */
+    size_t size;      /* bytes of serial_backend_data(), zeroed */
 
     /* Checks options and descriptors; on failure negative errno after device_error(). */
     int (*open)(struct serial *s);

@@ -104,6 +104,7 @@ bool harness_configure(struct harness *h, const struct harness_config *c)
     conf.id = (char *)c->id;
     conf.seed = c->seed;
     conf.device_index = c->index;
+    conf.sandbox = getenv("CLEAVE_SANDBOX") ? getenv("CLEAVE_SANDBOX") : (char *)"require";
     conf.options = options;
     for (; conf.n_options < 16 && c->options[conf.n_options].key; conf.n_options++) {
         cleave__key_value__init(&kv[conf.n_options]);

@@ -304,6 +304,30 @@ class Deaths(rig.Case):
                 self.assertEqual(status, 0)
                 self.assertIn(f'cleave: device {role} died: killed by signal 6 (Aborted)', err)
 
+    def test_sandbox(self):
+        """Devices and broker are confined, with all their threads, unless that is turned off."""
+        disk, keys = self.path('disk', bytes(4096)), self.path('keys', b'1s key a\n')
+        words = (*self.WORDS, '--disk', disk, '--disk', f'{disk}2,overlay', '--serial', 'pty', '--serial', 'file:out', '--serial', 'null',
+                 '--net', 'user', '--net', 'stream,path=wire,listen', '--input', f'keyboard,script={keys}', '--input', 'pointer')
+        self.path('disk2', bytes(4096))
+        for more, setting, expected in ((), '', True), (('--sandbox', 'require'), 'off', True), (('--sandbox', 'off'), '', False), ((), 'off', False):
+            with self.subTest(more + (setting,)):
+                self.environment['CLEAVE_SANDBOX'] = setting
+                machine = self.start(*words, *more)
+                found = {p['role']: p for p in json.loads(self.command('stats', 'vm', '--json')[1])['processes']}
+                self.assertEqual({role for role, p in found.items() if p['sandbox']},
+                                 found.keys() - {'supervisor', 'vcpu'} if expected else set())
+                self.assertGreaterEqual(len(found), 14)
+                for role, p in found.items() if expected else ():
+                    for task in pathlib.Path(f'/proc/{p["pid"]}/task').iterdir() if p['sandbox'] else ():
+                        status = (task / 'status').read_text()
+                        self.assertRegex(status, r'\nNoNewPrivs:\s1\nSeccomp:\s2\n', role)
+                self.assertEqual(self.command('stop', 'vm')[0], 0)
+                self.end(machine)
+        self.environment['CLEAVE_SANDBOX'] = 'perhaps'
+        status, _, err = self.command('run', '--bios', 'idle')
+        self.assertEqual((status, "sandbox: 'perhaps' is not one of on, off, require" in err), (2, True), err)
+
     def test_hung_device(self):
         machine = self.begin()
         os.kill(self.pid('net.net0'), signal.SIGSTOP)

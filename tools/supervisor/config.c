@@ -36,9 +36,10 @@ static int merge_strings(const struct invocation *in, struct config *c, struct f
         const char *name;
         char **to;
     } strings[] = {
-        {"name", &c->name},     {"kernel", &c->kernel}, {"bios", &c->bios},     {"initrd", &c->initrd},
-        {"append", &c->append}, {"batch", &c->batch},   {"mmu", &c->mmu},       {"engine", &c->engine},
-        {"log", &c->log},       {"clock", &c->clock},   {"timing", &c->timing}, {"record", &c->record},
+        {"name", &c->name},       {"kernel", &c->kernel}, {"bios", &c->bios},     {"initrd", &c->initrd},
+        {"append", &c->append},   {"batch", &c->batch},   {"mmu", &c->mmu},       {"engine", &c->engine},
+        {"log", &c->log},         {"clock", &c->clock},   {"timing", &c->timing}, {"record", &c->record},
+        {"sandbox", &c->sandbox},
     };
     for (size_t i = 0; i < sizeof(strings) / sizeof(strings[0]); i++) {
         const char *value = options_get(in, strings[i].name);
@@ -336,8 +337,8 @@ static void drop_inputs(struct config *c)
 
 void config_release(struct config *c)
 {
-    char *strings[] = {c->name, c->kernel, c->bios,  c->initrd, c->append, c->batch,
-                       c->mmu,  c->engine, c->clock, c->timing, c->log,    c->record};
+    char *strings[] = {c->name,   c->kernel, c->bios,   c->initrd, c->append, c->batch,  c->mmu,
+                       c->engine, c->clock,  c->timing, c->log,    c->record, c->sandbox};
     for (size_t i = 0; i < sizeof(strings) / sizeof(strings[0]); i++)
         free(strings[i]);
     free(c->hash_at);

@@ -61,7 +61,7 @@ struct config {
     char *batch;
     uint64_t memory;
     unsigned cpus;
-    char *mmu, *engine, *clock, *timing;
+    char *mmu, *engine, *clock, *timing, *sandbox;
     bool no_tlb, rng;
     bool have_seed;
     uint64_t seed;
@@ -100,6 +100,10 @@ int config_complete(struct config *c, struct failure *f);
 /* The engine, "jit" or "interp", for a choice that may be "auto". Fails if this host cannot
  * run what is wanted. */
 int config_engine(const char *wanted, const char **engine, struct failure *f);
+
+/* What the child processes do about their sandbox, "on", "off" or "require", for a choice that may be NULL:
+ * then CLEAVE_SANDBOX of the environment decides. */
+int config_sandbox(const char *wanted, const char **how, struct failure *f);
 
 /* Whether that engine can do what is wanted of the translator: bytes of code memory (0: the default), what to
  * tell (may be NULL), a map for perf. */

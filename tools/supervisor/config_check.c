@@ -71,6 +71,14 @@ int config_engine(const char *wanted, const char **engine, struct failure *f)
     return 0;
 }
 
+int config_sandbox(const char *wanted, const char **how, struct failure *f)
+{
+    static const char *const choices[] = {"on", "off", "require", NULL};
+    const char *preset = getenv("CLEAVE_SANDBOX");
+    *how = wanted ? wanted : preset && *preset ? preset : "on";
+    return one_of("sandbox", *how, choices, f);
+}
+
 int config_translator(const char *engine, uint64_t code_cache, const char *log, bool perf_map,
                       struct failure *f)
 {
@@ -102,6 +110,7 @@ static int check_choices(struct config *c, struct failure *f)
                              *const engines[] = {"auto", "jit", "interp", NULL},
                              *const clocks[] = {"host", "virtual", NULL},
                              *const timings[] = {"live", "fixed", NULL};
+    const char *sandbox;
     int err = set_default(&c->mmu, f, "sv48");
     if (!err)
         err = set_default(&c->engine, f, "auto");
@@ -109,6 +118,10 @@ static int check_choices(struct config *c, struct failure *f)
         err = set_default(&c->clock, f, "host");
     if (!err)
         err = set_default(&c->timing, f, "%s", strcmp(c->clock, "virtual") == 0 ? "fixed" : "live");
+    if (!err)
+        err = config_sandbox(c->sandbox, &sandbox, f);
+    if (!err)
+        err = set_default(&c->sandbox, f, "%s", sandbox);
     if (!err)
         err = one_of("mmu", c->mmu, mmus, f);
     if (!err)

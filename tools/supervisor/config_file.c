@@ -19,7 +19,7 @@
 /* The file as libcyaml loads it: a scalar that is absent is a null pointer. */
 struct file {
     char *name, *kernel, *bios, *initrd, *append, *batch;
-    char *memory, *mmu, *engine, *clock, *timing, *record, *record_limit, *code_cache, *log;
+    char *memory, *mmu, *engine, *clock, *timing, *record, *record_limit, *code_cache, *log, *sandbox;
     unsigned *cpus;
     uint64_t *seed, *hash_every, *stop_at;
     bool *no_tlb, *perf_map, *count_blocks, *rng, *hash_at_exit, *no_record, *record_require, *self_contained;
@@ -119,6 +119,7 @@ static const cyaml_schema_field_t file_fields[] = {
                          NBOOLEANS),
     CYAML_FIELD_STRING_PTR("clock", OPTIONAL_PTR, struct file, clock, 0, 64),
     CYAML_FIELD_STRING_PTR("timing", OPTIONAL_PTR, struct file, timing, 0, 64),
+    CYAML_FIELD_STRING_PTR("sandbox", OPTIONAL_PTR, struct file, sandbox, 0, 64),
     CYAML_FIELD_UINT_PTR("seed", OPTIONAL_PTR, struct file, seed),
     CYAML_FIELD_ENUM_PTR("no-tlb", OPTIONAL_WORD | CYAML_FLAG_POINTER, struct file, no_tlb, booleans,
                          NBOOLEANS),
@@ -385,6 +386,7 @@ static void take_pointers(struct file *file, struct config *c)
     c->log = file->log;
     c->clock = file->clock;
     c->timing = file->timing;
+    c->sandbox = file->sandbox;
     c->record = file->record;
     c->hash_at = file->hash_at;
     c->nhash_at = file->nhash_at;

@@ -11,9 +11,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sched.h>
+#include <linux/seccomp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -63,6 +65,18 @@ static void check_clone(struct finding *r)
     waitpid((pid_t)pid, &status, 0);
     close(pidfd);
     snprintf(r->text, sizeof(r->text), "process descriptors");
+}
+
+static void check_sandbox(struct finding *r)
+{
+    /* Without a filter to look at, an answer about it says that there are filters. */
+    if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, NULL) < 0 && errno == EFAULT) {
+        snprintf(r->text, sizeof(r->text), "filters of system calls");
+        return;
+    }
+    bad(r, "no filters of system calls: device processes run without a sandbox", errno,
+        "use a kernel with CONFIG_SECCOMP_FILTER");
+    r->verdict = VERDICT_WARNING;
 }
 
 static void check_programs(struct finding *r)
@@ -168,9 +182,11 @@ static const struct {
     const char *name;
     void (*check)(struct finding *r);
 } checks[] = {
-    {"memory", check_memfd},    {"processes", check_clone}, {"programs", check_programs},
-    {"runtime", check_runtime}, {"files", check_fds},       {"temporary", check_temporary},
-    {"firmware", check_bios},   {"engine", check_engine},   {"tap", check_tap},
+    {"memory", check_memfd},        {"processes", check_clone},
+    {"programs", check_programs},   {"sandbox", check_sandbox},
+    {"runtime", check_runtime},     {"files", check_fds},
+    {"temporary", check_temporary}, {"firmware", check_bios},
+    {"engine", check_engine},       {"tap", check_tap},
 };
 
 static int report(const char *name, const struct finding *r, json_t *list)

@@ -161,6 +161,7 @@ static void send_configure(struct device *d)
     msg.options = options;
     msg.n_options = p->noptions;
     msg.seed = d->machine->config->seed;
+    msg.sandbox = d->machine->config->sandbox;
     msg.device_index = d->index;
     msg.fds = names;
     msg.n_fds = (size_t)nfds;

@@ -134,6 +134,7 @@ static void send_record(struct machine *m)
     msg.resume = resume;
     msg.max_bytes = m->config->record_limit;
     msg.require = m->config->record_require;
+    msg.sandbox = m->config->sandbox;
     Cleave__Control body = CLEAVE__CONTROL__INIT;
     body.body_case = CLEAVE__CONTROL__BODY_RECORD;
     body.record = &msg;

@@ -34,6 +34,7 @@ static int read_options(const struct invocation *in, struct replay_options *o, s
         return err;
     *o = (struct replay_options){.engine = engine,
                                  .serial = options_get(in, "serial"),
+                                 .sandbox = options_get(in, "sandbox"),
                                  .wrap = options_get(in, "wrap"),
                                  .follow = options_has(in, "follow"),
                                  .log_jit = options_has(in, "log"),

@@ -15,9 +15,10 @@
 
 struct replay_options {
     const char *engine;
-    const char *serial; /* id of the port whose output is shown, NULL for the first */
-    const char *mirror; /* id of a device of the trace whose requests the observer is told, or NULL */
-    const char *wrap;   /* command in front of a lone device's, or NULL */
+    const char *serial;  /* id of the port whose output is shown, NULL for the first */
+    const char *mirror;  /* id of a device of the trace whose requests the observer is told, or NULL */
+    const char *sandbox; /* of the processes; NULL for the default */
+    const char *wrap;    /* command in front of a lone device's, or NULL */
     bool follow, realtime;
     uint64_t until; /* position at which it stops, 0 for the end */
     uint64_t hash_every, hash_at[REPLAY_MAX_HASHES];
@@ -33,6 +34,7 @@ struct replay_options {
 struct replay_plan {
     struct trace *trace;
     const struct replay_options *options;
+    const char *sandbox;
     json_t *configuration;
     int kernel, bios, initrd, device_tree;
     struct {

@@ -3,6 +3,7 @@
  * where the trace keeps digests. Must not know what requests mean. */
 #include "tools/supervisor/replay.h"
 
+#include "tools/supervisor/config.h"
 #include "tools/supervisor/message.h"
 #include "tools/supervisor/solo.h"
 #include "tools/trace/bodies.h"
@@ -198,7 +199,7 @@ static void said(const char *role, const char *text)
 static int start(struct contest *c, struct failure *f)
 {
     char program[40], path[4096], role[100], *shell = NULL;
-    const char *wrap = c->options->wrap;
+    const char *wrap = c->options->wrap, *sandbox = "";
     struct setup s;
     snprintf(program, sizeof(program), "cleave-%.30s", c->device->kind);
     snprintf(role, sizeof(role), "%.40s.%.40s", c->device->kind, c->device->id);
@@ -216,6 +217,9 @@ static int start(struct contest *c, struct failure *f)
     c->solo.process.control = -1;
     c->solo.out_fd = c->solo.in_fd = c->solo.device_doorbell = c->solo.vcpu_doorbell = -1;
     err = set_up(c, &s, f);
+    if (!err)
+        err = config_sandbox(wrap ? "off" : c->options->sandbox, &sandbox, f);
+    s.configure.sandbox = (char *)sandbox;
     if (!err)
         err = solo_start(&c->solo, wrap ? wrapped : plain, &s.configure, s.fds, f);
     if (s.configure.n_fds > 1)

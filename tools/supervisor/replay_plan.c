@@ -1,6 +1,8 @@
 /* From a trace's header to the messages that build the same machine again. Must not look at records. */
 #include "tools/supervisor/replay.h"
 
+#include "tools/supervisor/config.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -97,15 +99,24 @@ static int open_device_tree(struct replay_plan *p, struct failure *f)
 int replay_plan(struct replay_plan *p, struct trace *t, const struct replay_options *o, struct failure *f)
 {
     json_error_t error;
-    *p = (struct replay_plan){
-        .trace = t, .options = o, .kernel = -1, .bios = -1, .initrd = -1, .device_tree = -1};
+    const char *sandbox;
+    int err = config_sandbox(o->sandbox, &sandbox, f);
+    if (err)
+        return err;
+    *p = (struct replay_plan){.trace = t,
+                              .options = o,
+                              .sandbox = sandbox,
+                              .kernel = -1,
+                              .bios = -1,
+                              .initrd = -1,
+                              .device_tree = -1};
     p->configuration = json_loads(t->header->configuration, 0, &error);
     if (!json_is_object(p->configuration)) {
         json_decref(p->configuration);
         return failure_set(f, STATUS_FAILED, EBADMSG, "%s: damaged: its configuration is no JSON object",
                            t->path);
     }
-    int err = check_images(p, f);
+    err = check_images(p, f);
     if (!err)
         err = open_files(p, f);
     if (!err)
@@ -285,13 +296,14 @@ int replay_send_device(const struct replay_plan *p, int control, unsigned i)
     return err;
 }
 
-static int send_configure(int control, bool follow, char **names, const int *fds, unsigned n)
+static int send_configure(const struct replay_plan *p, int control, char **names, const int *fds, unsigned n)
 {
     Cleave__KeyValue option = CLEAVE__KEY_VALUE__INIT, *options[] = {&option};
     option.key = (char *)"follow";
-    option.value = (char *)(follow ? "on" : "off");
+    option.value = (char *)(p->options->follow ? "on" : "off");
     Cleave__Configure msg = CLEAVE__CONFIGURE__INIT;
     msg.id = (char *)"broker";
+    msg.sandbox = (char *)p->sandbox;
     msg.options = options;
     msg.n_options = 1;
     msg.fds = names;
@@ -306,10 +318,10 @@ int replay_send_log(const struct replay_plan *p, int control, int feed)
 {
     char *names[] = {(char *)"log", (char *)"feed"}, name[20], *file[] = {name};
     const int fds[] = {p->trace->fd, feed};
-    int err = send_configure(control, p->options->follow, names, fds, 2);
+    int err = send_configure(p, control, names, fds, 2);
     for (unsigned i = 0; i < p->nimages && !err; i++) {
         snprintf(name, sizeof name, "file:%u", p->image[i].id);
-        err = send_configure(control, p->options->follow, file, &p->image[i].fd, 1);
+        err = send_configure(p, control, file, &p->image[i].fd, 1);
     }
     return err;
 }

@@ -62,7 +62,21 @@ json_t *report_info(const struct machine *m)
     return o;
 }
 
-/* CPU time in ms and proportional memory in KiB; a process that is gone has none. */
+/* Whether it gave up system calls. */
+static bool is_confined(pid_t pid)
+{
+    char path[64], line[256];
+    int mode = 0;
+    snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+    FILE *f = fopen(path, "re");
+    while (f && fgets(line, sizeof(line), f) && sscanf(line, "Seccomp: %d", &mode) != 1)
+        ;
+    if (f)
+        fclose(f);
+    return mode == 2;
+}
+
+/* CPU time in ms, proportional memory in KiB, and the sandbox; a process that is gone has none. */
 static void add_usage(json_t *process_object)
 {
     pid_t pid = (pid_t)json_integer_value(json_object_get(process_object, "pid"));
@@ -90,6 +104,7 @@ static void add_usage(json_t *process_object)
     unsigned long hz = (unsigned long)sysconf(_SC_CLK_TCK);
     json_object_set_new(process_object, "cpu_ms", json_integer((json_int_t)((user + system) * 1000 / hz)));
     json_object_set_new(process_object, "pss_kib", json_integer((json_int_t)pss));
+    json_object_set_new(process_object, "sandbox", json_boolean(is_confined(pid)));
 }
 
 json_t *report_stats(const struct machine *m, const char *vcpu_json)

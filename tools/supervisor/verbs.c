@@ -14,6 +14,10 @@ static const char log_help[] = "tell what happens inside: jit for each block tha
 static const char perf_map_help[] =
     "write /tmp/perf-PID.map, by which 'perf report' names translated code of the vcpu process";
 
+static const char sandbox_help[] =
+    "device processes and the broker give up the system calls that they do not need: as far as the host can, "
+    "not at all (for sanitizers and debuggers), or else fail (default: $CLEAVE_SANDBOX, else on)";
+
 static const struct option_row run_options[] = {
     {"name", OPTION_STRING, "NAME", COMPLETES_NOTHING, NULL,
      "name of the machine in other commands (default: vm-PID)"},
@@ -59,6 +63,7 @@ static const struct option_row run_options[] = {
     {"timing", OPTION_STRING, "TIMING", COMPLETES_CHOICE, "live|fixed",
      "device answers arrive when they are there, or after a fixed virtual time (default: live; fixed with "
      "--clock virtual)"},
+    {"sandbox", OPTION_STRING, "CHOICE", COMPLETES_CHOICE, "on|off|require", sandbox_help},
     {"seed", OPTION_STRING, "N", COMPLETES_NOTHING, NULL,
      "seed of everything random in the machine (default: random; 0 with --clock virtual)"},
     {"record", OPTION_STRING, "TRACE", COMPLETES_FILE, NULL,
@@ -90,6 +95,7 @@ static const struct option_row replay_options[] = {
     {"code-cache", OPTION_STRING, "SIZE", COMPLETES_NOTHING, NULL, code_cache_help},
     {"log", OPTION_STRING, "WHAT", COMPLETES_CHOICE, "jit", log_help},
     {"perf-map", OPTION_FLAG, NULL, COMPLETES_NOTHING, NULL, perf_map_help},
+    {"sandbox", OPTION_STRING, "CHOICE", COMPLETES_CHOICE, "on|off|require", sandbox_help},
     {"follow", OPTION_FLAG, NULL, COMPLETES_NOTHING, NULL, "go on while the trace is being written"},
     {"serial", OPTION_STRING, "ID", COMPLETES_NOTHING, NULL,
      "show the output of this serial port (default: the first)"},
