@@ -3,6 +3,7 @@
 #include "cpu-core/main/startup.h"
 
 #include "cpu-core/jit/jit.h"
+#include "ipc/sandbox.h"
 #include "ipc/schedule.h"
 
 #include <errno.h>
@@ -378,6 +379,13 @@ static int devices(int control, struct machine *m)
     }
 }
 
+/* All memory that code runs in is mapped; what comes later are channels and windows of a recording. */
+static int confine(int control, bool wanted, bool required)
+{
+    int err = wanted ? sandbox_enter(SANDBOX_MEMORY) : 0;
+    return err && required ? fail(control, err, "cannot enter a sandbox: %s", strerror(-err)) : 0;
+}
+
 int startup(int control, struct machine **m)
 {
     struct control_message msg;
@@ -387,7 +395,11 @@ int startup(int control, struct machine **m)
     err = control_expect(control, CLEAVE__CONTROL__BODY_MACHINE, STEP_TIMEOUT_MS, &msg);
     if (err < 0)
         return fail(control, err, "no machine from the supervisor: %s", strerror(-err));
+    const char *sandbox = msg.body->machine->sandbox;
+    bool wanted = strcmp(sandbox, "off") != 0, required = strcmp(sandbox, "require") == 0;
     err = create(control, &msg, m);
     control_release(&msg);
-    return err < 0 ? err : devices(control, *m);
+    if (!err)
+        err = devices(control, *m);
+    return err < 0 ? err : confine(control, wanted, required);
 }

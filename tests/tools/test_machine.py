@@ -305,7 +305,7 @@ class Deaths(rig.Case):
                 self.assertIn(f'cleave: device {role} died: killed by signal 6 (Aborted)', err)
 
     def test_sandbox(self):
-        """Devices and broker are confined, with all their threads, unless that is turned off."""
+        """All child processes are confined, with all their threads, unless that is turned off."""
         disk, keys = self.path('disk', bytes(4096)), self.path('keys', b'1s key a\n')
         words = (*self.WORDS, '--disk', disk, '--disk', f'{disk}2,overlay', '--serial', 'pty', '--serial', 'file:out', '--serial', 'null',
                  '--net', 'user', '--net', 'stream,path=wire,listen', '--input', f'keyboard,script={keys}', '--input', 'pointer')
@@ -316,7 +316,7 @@ class Deaths(rig.Case):
                 machine = self.start(*words, *more)
                 found = {p['role']: p for p in json.loads(self.command('stats', 'vm', '--json')[1])['processes']}
                 self.assertEqual({role for role, p in found.items() if p['sandbox']},
-                                 found.keys() - {'supervisor', 'vcpu'} if expected else set())
+                                 found.keys() - {'supervisor'} if expected else set())
                 self.assertGreaterEqual(len(found), 14)
                 for role, p in found.items() if expected else ():
                     for task in pathlib.Path(f'/proc/{p["pid"]}/task').iterdir() if p['sandbox'] else ():

@@ -74,7 +74,7 @@ static void check_sandbox(struct finding *r)
         snprintf(r->text, sizeof(r->text), "filters of system calls");
         return;
     }
-    bad(r, "no filters of system calls: device processes run without a sandbox", errno,
+    bad(r, "no filters of system calls: the processes run without a sandbox", errno,
         "use a kernel with CONFIG_SECCOMP_FILTER");
     r->verdict = VERDICT_WARNING;
 }

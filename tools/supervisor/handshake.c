@@ -92,6 +92,7 @@ static void send_machine(struct machine *m)
     msg.stop_at = c->stop_at;
     msg.rtc_start_ns = m->rtc_start_ns;
     msg.record_require = c->record_require;
+    msg.sandbox = c->sandbox;
     msg.slots = m->plan.slots > BOARD_SLOTS ? m->plan.slots : BOARD_SLOTS;
     msg.fds = names;
     msg.n_fds = record_fds(m, names, fds, boot_fds(m, names, fds));

@@ -174,6 +174,7 @@ int replay_send_machine(const struct replay_plan *p, int control, int feed, int 
     msg.clock = text_of(p, "clock", "host");
     msg.timing = text_of(p, "timing", "live");
     msg.engine = (char *)o->engine;
+    msg.sandbox = (char *)p->sandbox;
     msg.seed = p->trace->header->seed;
     msg.rtc_start_ns = p->trace->header->rtc_start_ns;
     msg.slots = slots_of(p->trace->header);

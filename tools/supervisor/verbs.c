@@ -15,7 +15,7 @@ static const char perf_map_help[] =
     "write /tmp/perf-PID.map, by which 'perf report' names translated code of the vcpu process";
 
 static const char sandbox_help[] =
-    "device processes and the broker give up the system calls that they do not need: as far as the host can, "
+    "the processes of the machine give up the system calls that they do not need: as far as the host can, "
     "not at all (for sanitizers and debuggers), or else fail (default: $CLEAVE_SANDBOX, else on)";
 
 static const struct option_row run_options[] = {
