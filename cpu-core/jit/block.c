@@ -272,6 +272,12 @@ struct jump_slot *blocks_far(struct blocks *t)
     return far;
 }
 
+size_t blocks_fars(const struct blocks *t, const struct jump_slot **fars)
+{
+    *fars = t->regions[0].fars;
+    return fars_bytes(t);
+}
+
 void blocks_forget_fars(struct blocks *t)
 {
     for (unsigned i = 0; i < REGIONS; i++)

@@ -158,6 +158,9 @@ uint64_t *blocks_word(struct blocks *t);
 struct jump_slot *blocks_far(struct blocks *t);
 void blocks_forget_fars(struct blocks *t);
 
+/* Where all of them lie: the first in *fars, and the number of bytes. */
+size_t blocks_fars(const struct blocks *t, const struct jump_slot **fars);
+
 /* Enters a block translated into the current region, with the last `nlinks` links as its own. `block` is
  * copied. */
 struct block *blocks_add(struct blocks *t, const struct block *block);

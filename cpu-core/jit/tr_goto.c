@@ -81,11 +81,37 @@ static void goto_far(struct tr *t, struct emitter *e, int32_t target)
         emit_alu_const(e, ALU_ADD, rm_reg(RAX), pages);
         emit_store(e, rm_mem(REG_HART, HART(code_page)), RAX);
     }
+    emit_op(e, X_LEA | OPC_W, RDX, rm_at(far)); /* for emit_stale() */
     jump_to_block(e);
     emit_bind(miss, t->cold.at);
     emit_alu_const(&t->cold, ALU_ADD, rm_reg(RAX), target);
     emit_op(&t->cold, X_LEA | OPC_W, RDX, rm_at(far));
     emit_jmp_run(&t->cold, t->j->far);
+}
+
+/* A dropped block was jumped to, which rcx points to. The slot of the site, if it has one, in rdx must be
+ * emptied, or each time would end here. */
+static void emit_stale(struct jit *j, struct emitter *e)
+{
+    const struct jump_slot *fars;
+    size_t size = blocks_fars(&j->blocks, &fars);
+    uint8_t *other, *none;
+
+    j->blocks.stale = e->at + e->run;
+    emit_const(e, RAX, (int64_t)(intptr_t)fars);
+    emit_op(e, X_ALU(ALU_SUB) | OPC_W, RAX, rm_reg(RDX));
+    emit_op(e, OPC(0, 0, 0xf7) | OPC_W, 3, rm_reg(RAX)); /* neg */
+    emit_alu_const(e, ALU_CMP, rm_reg(RAX), (int32_t)size);
+    none = emit_jcc8(e, CC_AE);
+    emit_alu(e, ALU_CMP, RCX, rm_mem(RDX, offsetof(struct jump_slot, block)));
+    other = emit_jcc8(e, CC_NE);
+    emit_op_imm(e, OPC(0, 0, 0xc7) | OPC_W, 0, rm_mem(RDX, offsetof(struct jump_slot, tag)), 4, 0);
+    emit_bind8(none, e->at);
+    emit_bind8(other, e->at);
+    emit_load(e, RAX, rm_mem(RCX, offsetof(struct block, key.pa)));
+    emit_alu_const32(e, ALU_AND, rm_reg(RAX), (int32_t)PAGE_SIZE - 1);
+    emit_alu(e, ALU_ADD, RAX, rm_mem(REG_HART, HART(code_page)));
+    emit_jmp_run(e, j->exit_lookup);
 }
 
 void goto_emit_fixed(struct jit *j, struct emitter *e)
@@ -112,13 +138,7 @@ void goto_emit_fixed(struct jit *j, struct emitter *e)
     emit_bind(miss, e->at);
     emit_pop(e, RDX);
     emit_jmp_run(e, j->exit_lookup);
-
-    /* A dropped block was jumped to, which rcx points to. */
-    j->blocks.stale = e->at + e->run;
-    emit_load(e, RAX, rm_mem(RCX, offsetof(struct block, key.pa)));
-    emit_alu_const32(e, ALU_AND, rm_reg(RAX), (int32_t)PAGE_SIZE - 1);
-    emit_alu(e, ALU_ADD, RAX, rm_mem(REG_HART, HART(code_page)));
-    emit_jmp_run(e, j->exit_lookup);
+    emit_stale(j, e);
 }
 
 void tr_goto(struct tr *t, struct emitter *e, int32_t target)

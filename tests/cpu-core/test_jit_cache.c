@@ -124,12 +124,47 @@ static void test_default_memory(void **state)
     bare_destroy(&b);
 }
 
+static uint32_t jump(int32_t to)
+{
+    uint32_t u = (uint32_t)to;
+    return (u >> 20 & 1) << 31 | (u >> 1 & 0x3ff) << 21 | (u >> 11 & 1) << 20 | (u >> 12 & 0xff) << 12 | 0x6f;
+}
+
+static uint64_t looked_up(struct bare *b)
+{
+    struct jit_stats s;
+    struct jit_memory m;
+
+    jit_get_stats(b->engine, &s, &m);
+    return s.entries + s.refound;
+}
+
+/* A loop through two pages goes on without the engine after code in one of them was written anew. */
+static void test_far_after_change(void **state)
+{
+    static struct bare b;
+    uint32_t here[] = {addi(A0, A0, 1), jump(PAGE_SIZE - 4)};
+    uint32_t there[] = {addi(A0, A0, 2), jump(-(int32_t)PAGE_SIZE - 4)};
+    uint64_t before;
+
+    start(&b, &jit_engine, here, sizeof here, false);
+    for (int i = 0; i < 2; i++) {
+        there[0] = addi(A0, A0, 2 + i);
+        assert_int_equal(mmu_dma_write(b.mmu, CODE + PAGE_SIZE, there, sizeof there), 0);
+        bare_run(&b, 4000);
+        before = looked_up(&b);
+        bare_run(&b, 40000);
+        assert_true(looked_up(&b) - before < 10);
+    }
+    assert_int_equal(b.hart.x[A0], 11000 * (3 + 4));
+    bare_destroy(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_smallest),
-        cmocka_unit_test(test_smallest_counting),
-        cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_smallest),       cmocka_unit_test(test_smallest_counting),
+        cmocka_unit_test(test_sizes),          cmocka_unit_test(test_far_after_change),
         cmocka_unit_test(test_default_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
